@@ -1,0 +1,25 @@
+"""What can go wrong, and the exit code each kind of failure has on the command line."""
+
+
+class HwoptError(Exception):
+    """Base of every error that hwopt raises on purpose; its text is one line for the user."""
+
+    exit_code = 3
+
+
+class BadInput(HwoptError):
+    """The user's input cannot be used: says what, where, and how to fix it. Nothing was written."""
+
+    exit_code = 2
+
+
+class BudgetNotMet(HwoptError):
+    """No plan satisfies the hard limits; the text names the closest plan that was found."""
+
+    exit_code = 1
+
+
+class RewriteFailed(HwoptError):
+    """A rewrite broke an invariant of the model: a bug in hwopt, never the user's fault."""
+
+    exit_code = 3

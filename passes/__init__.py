@@ -1,0 +1,1 @@
+"""Rewrites that ship with hwopt: one file each."""

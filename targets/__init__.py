@@ -1,0 +1,1 @@
+"""Accelerators that ship with hwopt: one folder each, data and measurements only."""
