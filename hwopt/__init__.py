@@ -1,0 +1,24 @@
+"""hwopt: rewrites a trained ONNX model so that it runs faster or smaller on one accelerator.
+
+The front door is `hwopt.optimize`; it and its companions are loaded on first use, so that
+`import hwopt` and `hwopt --help` stay quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hwopt.pipeline import Result, optimize
+
+__version__ = "0.1.0"
+__all__ = ["Result", "__version__", "optimize"]
+
+
+def __getattr__(name: str) -> object:
+    """Loads the pipeline when one of its names is asked for (PEP 562)."""
+    if name in ("optimize", "Result"):
+        from hwopt import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'hwopt' has no attribute '{name}'")
