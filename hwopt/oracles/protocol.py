@@ -48,13 +48,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an oracle said of one job. Figures it cannot give are None, never 0."""
+    """What an oracle said of one job. Figures it cannot give are None, never 0.
+
+    unpriced: outputs of the operators that the oracle has no figure for; `latency_us` is the sum
+        over the others, so a job with unpriced operators is a lower bound and must be shown as one.
+    """
 
     latency_us: float
     rows: tuple[Row, ...] = ()
     peak_bytes: int | None = None
     weight_bytes: int | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    unpriced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
