@@ -1,0 +1,102 @@
+"""ONNX file  -->  onnx_ir model, in memory, in its own opset, its nodes as they came."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from hwopt.errors import BadInput
+from hwopt.ir.checker import CHECK_FAILED, check_file
+from hwopt.ir.external import embed_external_data
+
+OLDEST_OPSET = 7
+_FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
+
+
+def load_model(path: Path) -> ir.Model:
+    """Reads an ONNX model, all weights in memory; nothing is renamed, lifted or converted.
+
+    IR version 3 forced exporters to list every weight among the inputs; such weights become
+    plain initializers and the IR version is raised to 4, as ONNX Runtime reads them too. Where
+    the full check of `onnx.checker` objects to something that does not keep the model from
+    running (shape inference, an operator it does not know), the objection is kept in
+    `model.graph.meta` (which, unlike `model.meta`, survives `clone`).
+
+    Raises BadInput where the file is missing, truncated, not ONNX, invalid, older than opset 7
+    or newer than this onnx package, or keeps data outside its folder.
+    """
+    path = Path(path)
+    proto = _parse(path)
+    _check_opsets(proto, path)
+    embed_external_data(proto, path.parent)
+    objection = check_file(path)
+    model = _deserialise(proto, path)
+    _make_weights_constant(model)
+    if objection is not None:
+        model.graph.meta[CHECK_FAILED] = objection
+    return model
+
+
+def model_sha256(path: Path) -> str:
+    """SHA-256 of the file, in hex. Raises BadInput where it cannot be read."""
+    return hashlib.sha256(_read(Path(path))).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name an ONNX file")
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"{path} does not exist: name an ONNX file") from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    data = _read(path)
+    if not data:
+        raise BadInput(f"{path} is empty: an ONNX model was expected")
+    try:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
+    except DecodeError:
+        raise BadInput(f"{path} is not an ONNX model, or it is truncated: export or copy it again") from None
+    if proto.ir_version == 0 or not proto.graph.output:
+        raise BadInput(f"{path} is not an ONNX model, or it is truncated: it has no graph with outputs")
+    return proto
+
+
+def _check_opsets(proto: onnx.ModelProto, path: Path) -> None:
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    opset = versions.get("", versions.get("ai.onnx", OLDEST_OPSET))
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise BadInput(
+            f"{path} is in opset {opset}: opsets {OLDEST_OPSET} to {newest} are read, export it again"
+        )
+
+
+def _deserialise(proto: onnx.ModelProto, path: Path) -> ir.Model:
+    try:
+        return ir.from_proto(proto)
+    except Exception as error:  # whatever a malformed graph makes the reader raise
+        raise BadInput(f"{path} is not a valid ONNX model: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _make_weights_constant(model: ir.Model) -> None:
+    """IR version 3: weights leave the list of inputs; later versions mean it when they list one."""
+    if model.ir_version >= _FIRST_IR_WITH_CONSTANT_INITIALIZERS:
+        return
+    weights = [value for value in model.graph.inputs if value.is_initializer()]
+    for value in weights:
+        model.graph.inputs.remove(value)
+    model.ir_version = _FIRST_IR_WITH_CONSTANT_INITIALIZERS

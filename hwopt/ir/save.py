@@ -1,0 +1,135 @@
+"""onnx_ir model  -->  ONNX file: deterministic, checked, written beside its name and then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from hwopt.errors import BadInput, RewriteFailed
+from hwopt.ir.checker import CHECK_FAILED, check_file
+from hwopt.ir.external import move_out
+
+MAX_FILE_BYTES = 2_000_000_000  # protobuf's limit is 2 GiB, the graph itself needs some of it
+_EXTERNAL_FROM_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model on disk. `unchecked` says why the full check was not possible, None where it passed."""
+
+    path: Path
+    sha256: str
+    data_path: Path | None
+    unchecked: str | None
+
+
+def model_bytes(model: ir.Model) -> bytes:
+    """The model as one protobuf message, the same bytes for the same model on every machine.
+
+    Raises BadInput where it does not fit into protobuf's 2 GB.
+    """
+    if _tensor_bytes(model) > MAX_FILE_BYTES:
+        raise BadInput("the model is over 2 GB and does not fit into one ONNX message: save it to a file")
+    return _serialise(ir.to_proto(model))
+
+
+def save_model(
+    model: ir.Model, path: Path, force: bool = False, max_file_bytes: int = MAX_FILE_BYTES
+) -> Saved:
+    """Writes the model so that the file appears complete or not at all.
+
+    Above `max_file_bytes` of weights they go into PATH.data. The full check of onnx.checker
+    runs on the written file before it gets its name; only where the input had already failed
+    it is an objection accepted and returned.
+
+    Raises BadInput where the file exists and `force` is not set, or cannot be written;
+    RewriteFailed where a model that was valid no longer is.
+    """
+    path = Path(path)
+    data_path = path.with_name(path.name + ".data") if _tensor_bytes(model) > max_file_bytes else None
+    _refuse_to_overwrite([p for p in (path, data_path) if p is not None], force)
+    try:
+        with _workshop(path) as folder:
+            return _write(model, path, data_path, Path(folder))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _workshop(path: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside the final file: same file system, so that renaming is atomic."""
+    return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
+
+
+def _refuse_to_overwrite(paths: list[Path], force: bool) -> None:
+    for path in paths:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder: name a file")
+        if path.exists() and not force:
+            raise BadInput(f"{path} exists: choose another name or pass --force")
+
+
+def _write(model: ir.Model, path: Path, data_path: Path | None, folder: Path) -> Saved:
+    draft = folder / path.name
+    if data_path is None:
+        draft.write_bytes(model_bytes(model))
+    else:
+        _write_with_data(model, draft, data_path.name)
+    unchecked = _check(model, draft, path)
+    sha256 = hashlib.sha256(draft.read_bytes()).hexdigest()
+    if data_path is not None:
+        _publish(folder / data_path.name, data_path)
+    _publish(draft, path)
+    return Saved(path, sha256, data_path, unchecked)
+
+
+def _write_with_data(model: ir.Model, draft: Path, data_name: str) -> None:
+    """Weights of 1 KB and more go into a file beside the graph; the model itself stays as it is."""
+    proto = ir.to_proto(model)
+    move_out(proto, draft.with_name(data_name), _EXTERNAL_FROM_BYTES)
+    draft.write_bytes(_serialise(proto))
+
+
+def _serialise(proto: onnx.ModelProto) -> bytes:
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def _check(model: ir.Model, draft: Path, path: Path) -> str | None:
+    known = model.graph.meta.get(CHECK_FAILED)
+    try:
+        objection = check_file(draft)
+    except BadInput as error:
+        raise RewriteFailed(str(error).replace(str(draft), str(path))) from None
+    if objection is not None and known is None:
+        raise RewriteFailed(f"{path}: onnx.checker objects to the rewritten model: {objection}")
+    return objection
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Flushes the file to disk, then gives it its name."""
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    if path.exists():
+        shutil.copymode(path, draft)
+    os.replace(draft, path)
+
+
+def _tensor_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers and tensor attributes, nested graphs included."""
+    total = sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+                total += attribute.as_tensor().nbytes
+    return total
