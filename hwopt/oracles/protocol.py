@@ -64,10 +64,14 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Unmeasured:
-    """Why an oracle has no figure for a job; `nodes` are the outputs of the operators at fault."""
+    """Why an oracle has no figure for a job; `nodes` are the outputs of the operators at fault.
+
+    transient: a time-out or a crash, not a property of the job; never cached.
+    """
 
     reason: str
     nodes: tuple[str, ...] = ()
+    transient: bool = False
 
 
 Answer = Measurement | Unmeasured
