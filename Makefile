@@ -1,0 +1,66 @@
+# Everything a developer types. On a fresh machine Python 3.11+ and make are enough:
+#   make demo   optimise the shipped model and show what changed
+#   make test   the default test suite (minutes on two cores)
+# Another interpreter: make PYTHON=python3.12 test. Another environment folder: make VENV=/tmp/v test.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+OUT ?= out
+
+# Code comes from this checkout alone, whatever the caller's shell had set.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+.PHONY: help venv test test-slow lint format types demo lock wheel clean
+
+help:
+	@sed -n 's/^#   //p' Makefile; echo 'also: make venv test-slow lint format types lock wheel clean'
+
+venv: $(READY)
+
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "hwopt needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1): try make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY)
+	$(BIN)/mypy
+
+demo: $(READY)
+	$(BIN)/python -m models.demo --out $(OUT)
+
+# Pins every development dependency for Linux, macOS and Windows with its hashes. The resolver
+# lives in an environment of its own, thrown away afterwards; no index address is written.
+lock:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(PYTHON) -m venv "$$tmp/venv" && "$$tmp/venv/bin/pip" install --quiet --disable-pip-version-check "uv>=0.5" && \
+	{ printf '%s\n' '# Development dependencies, pinned with hashes. Written by "make lock"; do not edit.' && \
+	  "$$tmp/venv/bin/uv" pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.11 \
+	    --fork-strategy fewest --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	    --no-sources; } > "$$tmp/lock" && mv "$$tmp/lock" requirements-dev.lock
+
+wheel: $(READY)
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +

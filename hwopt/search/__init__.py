@@ -1,0 +1,1 @@
+"""Search strategies behind one signature: one value per choice, under hard limits."""
