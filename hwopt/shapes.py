@@ -1,0 +1,224 @@
+"""Shapes and dtypes of every value, bound to concrete input sizes on an analysis copy.
+
+The model itself is never touched: what a rewrite may do must not depend on these sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+
+from hwopt.errors import BadInput
+from hwopt.ir import model_bytes
+from hwopt.nodes import is_op
+
+_SHAPE_DATA_UP_TO = 1024  # elements; larger constants cannot be shapes, axes or sizes
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor's concrete shape and element type."""
+
+    shape: tuple[int, ...]
+    dtype: ir.DataType
+
+    @property
+    def elements(self) -> int:
+        """Number of elements; 1 for a scalar."""
+        return prod(self.shape)
+
+
+def parse_input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Reads `NAME:1,3,224,224`. Raises BadInput where it is something else."""
+    name, _, sizes = text.rpartition(":")
+    try:
+        shape = tuple(int(size) for size in sizes.split(",")) if sizes.strip() else ()
+    except ValueError:
+        shape = (0,)
+    if not name or any(size < 1 for size in shape):
+        raise BadInput(f"input shape '{text}' is not of the form NAME:1,3,224,224 with sizes of at least 1")
+    return name, shape
+
+
+def bind_inputs(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """A concrete shape for every graph input that is no initializer.
+
+    A dynamic first axis (the batch) counts as 1; every other dynamic axis needs an entry in
+    `input_shapes`. Raises BadInput naming the input and the axis, or the entry at fault.
+    """
+    inputs = {value.name or "": value for value in model.graph.inputs}
+    for name in input_shapes:
+        if name not in inputs:
+            raise BadInput(f"--input-shape names '{name}', but the model's inputs are {', '.join(inputs)}")
+    return {
+        name: _bind(value, input_shapes.get(name))
+        for name, value in inputs.items()
+        if not value.is_initializer() and isinstance(value.type, ir.TensorType)
+    }
+
+
+def infer_shapes(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
+    """Shape and dtype of every tensor of the main graph, constants included, by name.
+
+    onnx.shape_inference does it where it can; what it leaves open is read off one run of
+    ONNX Runtime on inputs of ones. Values that are no tensors, and those behind operators that
+    ONNX Runtime does not know, are absent. Raises BadInput for inputs that cannot be bound
+    (see bind_inputs) and for shapes that the model does not run with.
+    """
+    bound = bind_inputs(model, input_shapes)
+    known = _infer_statically(model, bound)
+    missing = [name for name in _tensor_names(model) if name not in known]
+    if missing:
+        known |= _infer_by_running(model, bound, missing)
+    return known
+
+
+def _bind(value: ir.Value, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    dims = (
+        None if value.shape is None else [d if isinstance(d, int) and d >= 0 else None for d in value.shape]
+    )
+    if given is not None:
+        return _checked(value, dims, given)
+    if dims is None:
+        raise BadInput(
+            f"input '{value.name}' has no shape: give it with --input-shape {value.name}:1,3,224,224"
+        )
+    for axis, dim in enumerate(dims):
+        if dim is None and axis > 0:
+            example = ",".join(["1" if dims[0] is None else str(dims[0]), *(_example(d) for d in dims[1:])])
+            raise BadInput(
+                f"input '{value.name}' is dynamic in axis {axis}: give its shape, "
+                f"for example --input-shape {value.name}:{example}"
+            )
+    return tuple(1 if dim is None else dim for dim in dims)
+
+
+def _example(dim: int | None) -> str:
+    return "224" if dim is None else str(dim)
+
+
+def _checked(value: ir.Value, dims: list[int | None] | None, given: tuple[int, ...]) -> tuple[int, ...]:
+    wrong = dims is not None and (
+        len(dims) != len(given) or any(d not in (None, g) for d, g in zip(dims, given, strict=True))
+    )
+    if wrong or any(size < 1 for size in given):
+        raise BadInput(
+            f"--input-shape {value.name}:{','.join(map(str, given))} does not fit the model's {value.shape}"
+        )
+    return given
+
+
+def _tensor_names(model: ir.Model) -> Iterator[str]:
+    """Every value that some node computes and that may be a tensor, in graph order."""
+    for node in model.graph:
+        for value in node.outputs:
+            if value.name and (value.type is None or isinstance(value.type, ir.TensorType)):
+                yield value.name
+
+
+def _infer_statically(model: ir.Model, bound: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
+    proto = ir.to_proto(_without_weight_data(model))
+    _bind_proto(proto, bound)
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    known: dict[str, TensorInfo] = {}
+    for tensor in inferred.initializer:
+        known[tensor.name] = TensorInfo(tuple(tensor.dims), ir.DataType(tensor.data_type))
+    for info in (*inferred.input, *inferred.value_info, *inferred.output):
+        shape = _static_shape(info)
+        if shape is not None:
+            known[info.name] = TensorInfo(shape, ir.DataType(info.type.tensor_type.elem_type))
+    return known
+
+
+def _bind_proto(proto: onnx.ModelProto, bound: Mapping[str, tuple[int, ...]]) -> None:
+    """Writes the sizes into the inputs and forgets recorded shapes, which may be stale or symbolic."""
+    for info in proto.graph.input:
+        if info.name in bound:
+            info.type.tensor_type.shape.Clear()
+            for size in bound[info.name]:
+                info.type.tensor_type.shape.dim.add(dim_value=size)
+    del proto.graph.value_info[:]
+    for info in proto.graph.output:
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+
+
+def _static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+    tensor = info.type.tensor_type
+    if not info.type.HasField("tensor_type") or not tensor.HasField("shape") or not tensor.elem_type:
+        return None
+    if not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim):
+        return None
+    return tuple(dim.dim_value for dim in tensor.shape.dim)
+
+
+def _without_weight_data(model: ir.Model) -> ir.Model:
+    """A copy whose large tensors are only announced: it serialises in a moment."""
+    copy = model.clone()
+    for value in copy.graph.initializers.values():
+        if value.const_value is not None and value.const_value.size > _SHAPE_DATA_UP_TO:
+            value.const_value = _announced(value.const_value, value.name or "")
+    for node in copy.graph:
+        attribute = node.attributes.get("value") if is_op(node, "Constant") else None
+        if attribute is not None and not attribute.is_ref():
+            tensor = attribute.as_tensor()
+            if tensor.size > _SHAPE_DATA_UP_TO:
+                node.attributes.add(ir.AttrTensor("value", _announced(tensor, tensor.name or "")))
+    return copy
+
+
+def _announced(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
+    return ir.ExternalTensor(
+        "absent", None, None, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+    )
+
+
+def _infer_by_running(
+    model: ir.Model, bound: Mapping[str, tuple[int, ...]], names: list[str]
+) -> dict[str, TensorInfo]:
+    """One run on ones, with the open values added as outputs."""
+    proto = onnx.ModelProto.FromString(model_bytes(model))
+    outputs = {info.name for info in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
+    try:
+        session = ort.InferenceSession(
+            proto.SerializeToString(), _options(), providers=["CPUExecutionProvider"]
+        )
+    except Exception:  # an operator it does not know: the values stay open
+        return {}
+    feeds = {value.name: _ones(value, bound) for value in model.graph.inputs if value.name in bound}
+    try:
+        results = session.run(names, feeds)
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        shapes = "; ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in bound.items())
+        raise BadInput(f"the model does not run with input shapes {shapes}: {text}") from None
+    return {
+        name: TensorInfo(tuple(result.shape), ir.DataType.from_numpy(result.dtype))
+        for name, result in zip(names, results, strict=True)
+        if isinstance(result, np.ndarray)
+    }
+
+
+def _options() -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    return options
+
+
+def _ones(
+    value: ir.Value, bound: Mapping[str, tuple[int, ...]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    dtype = value.dtype or ir.DataType.FLOAT
+    shape = bound[value.name or ""]
+    if dtype == ir.DataType.STRING:
+        return np.full(shape, "", dtype=object)
+    return np.ones(shape, dtype=dtype.numpy())
