@@ -1,0 +1,167 @@
+"""The one registry: which passes and targets there are, and where an oracle's code lives.
+
+The engine's core names no pass and no oracle; it asks here. Passes are modules of
+`hwopt.passes` that carry `PASSES: tuple[Pass, ...]`, plus what other packages declare under
+the entry point group `hwopt.passes`. Targets are folders holding a target.toml, found in this
+order: a path, `$HWOPT_TARGETS`, the user's configuration folder, the folders that ship with
+hwopt, and the entry point group `hwopt.targets`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import pkgutil
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+from hwopt.choice import Pass
+from hwopt.errors import BadInput
+from hwopt.oracles.protocol import Oracle
+from hwopt.target import Target, read_target
+
+PASS_GROUP = "hwopt.passes"
+TARGET_GROUP = "hwopt.targets"
+TARGETS_VARIABLE = "HWOPT_TARGETS"
+
+# oracle name in target.toml: (module, class, the extra that brings what it needs)
+_ORACLES = {
+    "vela": ("hwopt.oracles.vela", "VelaOracle", "ethos"),
+    "zigzag": ("hwopt.oracles.zigzag", "ZigZagOracle", "zigzag"),
+}
+
+
+def all_passes() -> tuple[Pass, ...]:
+    """Every pass, in the order in which values are composed, then by name.
+
+    Raises BadInput where two passes share a name or a plug-in cannot be loaded.
+    """
+    found = [*_shipped_passes(), *_plugged_passes()]
+    twice = [name for name, times in Counter(item.name for item in found).items() if times > 1]
+    if twice:
+        raise BadInput(f"two passes are named '{twice[0]}': rename the one of the plug-in")
+    return tuple(sorted(found, key=lambda item: (item.stage, item.name)))
+
+
+def select_passes(names: Sequence[str] = (), disabled: Sequence[str] = ()) -> tuple[Pass, ...]:
+    """The passes of these names (all of them where none is given), without the disabled ones.
+
+    Raises BadInput for an unknown name in either list.
+    """
+    available = all_passes()
+    known = [item.name for item in available]
+    for name in [*names, *disabled]:
+        if name not in known:
+            raise BadInput(unknown("pass", name, known))
+    return tuple(
+        item for item in available if (not names or item.name in names) and item.name not in disabled
+    )
+
+
+def _shipped_passes() -> list[Pass]:
+    package = importlib.import_module("hwopt.passes")
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return [item for name in names for item in _passes_of(importlib.import_module(f"hwopt.passes.{name}"))]
+
+
+def _passes_of(module: object) -> tuple[Pass, ...]:
+    passes: tuple[Pass, ...] = getattr(module, "PASSES", ())
+    return passes
+
+
+def _plugged_passes() -> list[Pass]:
+    """Passes of other packages: the entry point names a Pass, a tuple of them, or a module."""
+    found: list[Pass] = []
+    for point in sorted(entry_points(group=PASS_GROUP), key=lambda point: (point.name, point.value)):
+        try:
+            loaded = point.load()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise BadInput(f"plug-in '{point.name}' ({point.value}) cannot be loaded: {reason}") from error
+        members = (loaded,) if isinstance(loaded, Pass) else loaded
+        found += members if isinstance(members, tuple | list) else _passes_of(loaded)
+    return found
+
+
+def all_targets() -> tuple[Target, ...]:
+    """Every target that can be named, sorted by name."""
+    return tuple(read_target(folder) for _, folder in sorted(_named_folders().items()))
+
+
+def load_target(name_or_path: str | Path) -> Target:
+    """The target of that name, or the one in that folder (or that target.toml).
+
+    Raises BadInput naming the targets there are, where there is no such target.
+    """
+    path = Path(name_or_path)
+    text = str(name_or_path)
+    if path.name == "target.toml" and path.is_file():
+        return read_target(path.parent)
+    folders = _named_folders()
+    if text in folders:
+        return read_target(folders[text])
+    if path.is_dir() or os.sep in text:
+        return read_target(path)
+    raise BadInput(unknown("target", text, sorted(folders)))
+
+
+def _named_folders() -> dict[str, Path]:
+    """Target folders by name; where a name is found twice, the user's own folder wins."""
+    roots = [*_plugged_roots(), Path(str(files("hwopt.targets"))), _config_folder(), *_variable_folders()]
+    return {folder.name: folder for root in roots for folder in _targets_under(root)}
+
+
+def _targets_under(root: Path) -> list[Path]:
+    """The root itself where it is a target, else the target folders directly inside it."""
+    if (root / "target.toml").is_file():
+        return [root]
+    return sorted(item.parent for item in root.glob("*/target.toml")) if root.is_dir() else []
+
+
+def _config_folder() -> Path:
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "hwopt" / "targets"
+
+
+def _variable_folders() -> list[Path]:
+    """Folders of $HWOPT_TARGETS, separated as in $PATH; the first one listed wins."""
+    listed = [Path(item) for item in os.environ.get(TARGETS_VARIABLE, "").split(os.pathsep) if item]
+    return listed[::-1]
+
+
+def _plugged_roots() -> list[Path]:
+    """Target folders of other packages: the entry point names a package that holds them."""
+    points = sorted(entry_points(group=TARGET_GROUP), key=lambda point: (point.name, point.value))
+    return [Path(str(files(point.module))) for point in points]
+
+
+def make_oracle(target: Target) -> Oracle:
+    """The oracle that the target names, ready to measure.
+
+    Raises BadInput where the oracle is unknown or what it needs is not installed.
+    """
+    name = target.oracle.name
+    if name not in _ORACLES:
+        raise BadInput(f"target '{target.name}': {unknown('oracle', name, sorted(_ORACLES))}")
+    module_name, class_name, extra = _ORACLES[name]
+    try:
+        factory = getattr(importlib.import_module(module_name), class_name)
+        oracle: Oracle = factory(target)
+    except ImportError as error:
+        raise BadInput(
+            f"target '{target.name}' is measured by '{name}', which is not installed "
+            f"({error}): pip install 'hwopt[{extra}]'"
+        ) from error
+    return oracle
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """One line for a name that nobody knows: a guess where one is close, and what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    return f"unknown {kind} '{name}': {guess}there is {', '.join(names) or 'none'}"
