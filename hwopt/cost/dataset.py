@@ -1,0 +1,103 @@
+"""Measurement files: one row per fused operator group measured in context.
+
+A file is xz-compressed CSV with the columns of `Sample`. Writing is deterministic (fixed
+column order, fixed compression), so that its SHA-256 identifies the data.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import lzma
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hwopt.errors import BadInput
+from hwopt.signature import Signature, from_text
+
+FILE_NAME = "measurements.csv.xz"
+COLUMNS = (
+    "sample",
+    "family",
+    "network",
+    "signature_json",
+    "latency_us",
+    "macs",
+    "weight_bytes",
+    "off_chip_bytes",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What an oracle said of one fused operator group.
+
+    sample: id of the subgraph that was measured as one (rows of one sample add up to it).
+    family, network: where it was taken from ("mobilenet", "random" ...): for grouped splits.
+    latency_us: in-context latency of the group. macs, weight_bytes, off_chip_bytes: as the
+        oracle counted them, 0 where it does not tell.
+    """
+
+    sample: str
+    family: str
+    network: str
+    signature: Signature
+    latency_us: float
+    macs: int = 0
+    weight_bytes: int = 0
+    off_chip_bytes: int = 0
+
+
+def write_samples(path: Path, samples: Iterable[Sample]) -> str:
+    """Writes a measurement file and returns its SHA-256."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for item in samples:
+        # Seven digits: more than any simulator means, and stable between platforms.
+        latency = f"{item.latency_us:.7g}"
+        counts = (item.macs, item.weight_bytes, item.off_chip_bytes)
+        writer.writerow((item.sample, item.family, item.network, item.signature.text(), latency, *counts))
+    data = lzma.compress(text.getvalue().encode(), format=lzma.FORMAT_XZ, preset=6)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """Reads a measurement file.
+
+    Raises BadInput naming the file, and the line where the table is broken.
+    """
+    try:
+        text = lzma.decompress(path.read_bytes()).decode()
+    except FileNotFoundError:
+        raise BadInput(f"no measurements at {path}: run `hwopt targets measure` first") from None
+    except (lzma.LZMAError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not an xz-compressed table: {error}") from None
+    reader = csv.reader(io.StringIO(text))
+    if tuple(next(reader, ())) != COLUMNS:
+        raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")
+    return [_sample(path, reader.line_num, row) for row in reader]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a measurement file. Raises BadInput where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from None
+
+
+def _sample(path: Path, line: int, row: list[str]) -> Sample:
+    try:
+        sample, family, network, signature, latency, *counts = row
+        macs, weight_bytes, off_chip_bytes = (int(count) for count in counts)
+        return Sample(
+            sample, family, network, from_text(signature), float(latency), macs, weight_bytes, off_chip_bytes
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}, line {line}: not a measurement: {error}") from None

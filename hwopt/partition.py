@@ -1,0 +1,313 @@
+"""Cuts a model into what a target runs as one unit: fused operator groups, inside blocks.
+
+The target's file says which followers an anchor takes into its group and which engine runs
+what. Nothing here knows a price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import onnx_ir as ir
+
+from hwopt.blocks import block_numbers
+from hwopt.describe import VIEWS, Group, Shapes, activation_word, kind_of, shape_of, signature_of, target_op
+from hwopt.nodes import ONNX_DOMAINS, is_op, label, single_consumer
+from hwopt.signature import CONV_KINDS, GRAPH_INPUT, GRAPH_OUTPUT, VIEW, Signature
+from hwopt.target import Target
+
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_UNFOLDABLE = (
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+)
+_IMAGE_KINDS = CONV_KINDS | {"transposed", "pool", "global_pool", "resize"}
+_NEEDS_WEIGHT = CONV_KINDS | {"transposed", "gemm"}
+
+
+@dataclass(frozen=True, eq=False)
+class Subgraph:
+    """A fused operator group of one model (a view: it holds the model's nodes).
+
+    kind, signature: see hwopt.signature. engine: the target's engine that runs it, or None
+        where none can; `reason` then says why. block: number of the block it lies in.
+    inputs, outputs: activations it reads and writes; nothing between its nodes materialises.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    kind: str
+    engine: str | None
+    reason: str
+    block: int
+    signature: Signature
+    inputs: tuple[ir.Value, ...]
+    outputs: tuple[ir.Value, ...]
+
+    @property
+    def label(self) -> str:
+        """What a person recognises it by: the label of its anchor."""
+        return label(self.nodes[0])
+
+    @property
+    def priced(self) -> bool:
+        """Whether the target can run it: only then does it have a price."""
+        return self.engine is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """All subgraphs of a model in graph order, and the nodes that are no work of the target.
+
+    excluded: constants and what can be computed from constants and static shapes alone.
+    """
+
+    subgraphs: tuple[Subgraph, ...]
+    excluded: tuple[ir.Node, ...]
+
+    @property
+    def unpriced(self) -> tuple[Subgraph, ...]:
+        """The subgraphs that the target cannot run."""
+        return tuple(subgraph for subgraph in self.subgraphs if not subgraph.priced)
+
+    @property
+    def signatures(self) -> list[Signature]:
+        """Signatures of the subgraphs that have a price, in graph order."""
+        return [subgraph.signature for subgraph in self.subgraphs if subgraph.priced]
+
+    @cached_property
+    def _by_node(self) -> dict[ir.Node, Subgraph]:
+        return {node: subgraph for subgraph in self.subgraphs for node in subgraph.nodes}
+
+    def of(self, node: ir.Node) -> Subgraph | None:
+        """The subgraph that the node is in; None for excluded nodes and strangers."""
+        return self._by_node.get(node)
+
+
+def partition(
+    model: ir.Model, shapes: Shapes, target: Target, region: Collection[ir.Node] | None = None
+) -> Partition:
+    """The model's subgraphs under the target's fusion rules, each assigned to an engine.
+
+    region: only the groups that hold one of these nodes are described (their context still
+        comes from the whole graph); this is what makes repeated pricing cheap. Blocks are then
+        not numbered.
+    """
+    nodes = list(model.graph)
+    excluded = constant_nodes(nodes, shapes)
+    groups = list(_groups([node for node in nodes if node not in excluded], excluded, target))
+    kinds = [kind_of(group) for group in groups]
+    context = _Context(groups, kinds, excluded)
+    if region is None:
+        blocks = block_numbers(groups, kinds)
+        chosen = list(range(len(groups)))
+    else:
+        wanted = set(region)
+        chosen = [i for i, group in enumerate(groups) if not wanted.isdisjoint(group.nodes)]
+        blocks = [0] * len(groups)
+    found = tuple(
+        _subgraph(groups[i], kinds[i], blocks[i], context.of(groups[i]), shapes, target) for i in chosen
+    )
+    return Partition(found, tuple(node for node in nodes if node in excluded))
+
+
+def constant_nodes(nodes: Sequence[ir.Node], shapes: Shapes) -> set[ir.Node]:
+    """Nodes whose outputs are known before the model runs: Constant, Shape, and what follows from them."""
+    known: set[ir.Node] = set()
+    for node in nodes:
+        if node.domain not in ONNX_DOMAINS or node.op_type in _UNFOLDABLE or _has_graph(node):
+            continue
+        if is_op(node, "Constant"):
+            known.add(node)
+        elif is_op(node, "Shape", "Size"):
+            if node.inputs[0] is not None and shape_of(node.inputs[0], shapes) is not None:
+                known.add(node)
+        elif node.inputs and all(value is None or is_constant(value, known) for value in node.inputs):
+            known.add(node)
+    return known
+
+
+def is_constant(value: ir.Value, constants: Collection[ir.Node]) -> bool:
+    """Whether the value is an initializer that nobody can override, or comes from a constant node."""
+    producer = value.producer()
+    if producer is not None:
+        return producer in constants
+    return value.is_initializer() and not value.is_graph_input()
+
+
+def _has_graph(node: ir.Node) -> bool:
+    return any(
+        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for attribute in node.attributes.values()
+    )
+
+
+def _groups(nodes: Sequence[ir.Node], excluded: set[ir.Node], target: Target) -> Iterator[Group]:
+    """Operator groups in graph order: every node lies in exactly one."""
+    taken: set[ir.Node] = set()
+    for node in nodes:
+        if node in taken:
+            continue
+        group = _activation_group(node, excluded) or _anchored_group(node, excluded, target)
+        taken.update(group.nodes)
+        yield group
+
+
+def _activation_group(node: ir.Node, excluded: set[ir.Node]) -> Group | None:
+    """The group of an activation that is written with several nodes and that nothing took in."""
+    for value in node.inputs:
+        if value is None or is_constant(value, excluded):
+            continue
+        found = _decomposed(value)
+        if found is not None and len(found.nodes) > 1 and found.nodes[0] is node:
+            return Group(found.nodes, (found.op,), "", (value,), (found.output,))
+    return None
+
+
+def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target) -> Group:
+    """The anchor with the followers that the target fuses into it."""
+    op = target_op(anchor)
+    members, ops, activation = [anchor], [op], ""
+    outputs = tuple(anchor.outputs)
+    for accepted in _followers(op, target) if len(outputs) == 1 else ():
+        follower = _follower(outputs[0], accepted, excluded)
+        if follower is None:
+            continue
+        word, nodes, output = follower
+        members.extend(nodes)
+        ops.append(word)
+        activation = activation_word(word, nodes)
+        outputs = (output,)
+    inside = set(members)
+    inputs = tuple(
+        value
+        for node in members
+        for value in node.inputs
+        if value is not None and not is_constant(value, excluded) and value.producer() not in inside
+    )
+    return Group(tuple(members), tuple(ops), activation, tuple(dict.fromkeys(inputs)), outputs)
+
+
+def _followers(op: str, target: Target) -> tuple[frozenset[str], ...]:
+    return next((fusion.followers for fusion in target.fusions if op in fusion.anchors), ())
+
+
+def _follower(
+    value: ir.Value, accepted: frozenset[str], excluded: set[ir.Node]
+) -> tuple[str, tuple[ir.Node, ...], ir.Value] | None:
+    """What follows the value and may be fused: its op word, its nodes, its output."""
+    found = _decomposed(value)
+    if found is not None:
+        return (found.op, found.nodes, found.output) if found.op in accepted else None
+    node = single_consumer(value)
+    if node is None or not is_op(node, *accepted) or len(node.outputs) != 1:
+        return None
+    return (node.op_type, (node,), node.outputs[0])
+
+
+class _Context:
+    """Which kinds of groups feed a group and read from it, views looked through."""
+
+    def __init__(self, groups: Sequence[Group], kinds: Sequence[str], excluded: set[ir.Node]) -> None:
+        self._excluded = excluded
+        self._kind: dict[ir.Node, str] = {}
+        self._group: dict[ir.Node, Group] = {}
+        for group, kind in zip(groups, kinds, strict=True):
+            for node in group.nodes:
+                self._kind[node] = kind
+                self._group[node] = group
+
+    def of(self, group: Group) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(kind of the producer of each input, kinds of all consumers, sorted)."""
+        producers = tuple(self._producer(value) for value in group.inputs)
+        consumers = [kind for value in group.outputs for kind in self._consumers(value)]
+        return producers, tuple(sorted(consumers))
+
+    def _producer(self, value: ir.Value) -> str:
+        node = value.producer()
+        if node is None or node not in self._kind:
+            return GRAPH_INPUT
+        kind = self._kind[node]
+        inputs = self._group[node].inputs
+        return self._producer(inputs[0]) if kind == VIEW and inputs else kind
+
+    def _consumers(self, value: ir.Value) -> Iterator[str]:
+        if value.is_graph_output():
+            yield GRAPH_OUTPUT
+        readers = {
+            id(group): group for use in value.uses() if (group := self._group.get(use.node)) is not None
+        }
+        for reader in readers.values():
+            kind = self._kind[reader.anchor]
+            if kind == VIEW:
+                for output in reader.outputs:
+                    yield from self._consumers(output)
+            else:
+                yield kind
+
+
+def _subgraph(
+    group: Group,
+    kind: str,
+    block: int,
+    context: tuple[tuple[str, ...], tuple[str, ...]],
+    shapes: Shapes,
+    target: Target,
+) -> Subgraph:
+    signature = signature_of(group, kind, shapes, target, context)
+    reason = _why_not(group, signature, shapes, target)
+    engine = None if reason else _engine(group, kind, target)
+    return Subgraph(group.nodes, kind, engine, reason, block, signature, group.inputs, group.outputs)
+
+
+def _engine(group: Group, kind: str, target: Target) -> str | None:
+    return target.engines[0].name if kind == VIEW else target.engine_of(group.ops[0])
+
+
+def _why_not(group: Group, signature: Signature, shapes: Shapes, target: Target) -> str:
+    """Why the target cannot run the group; "" where it can."""
+    node = group.anchor
+    if node.domain not in ONNX_DOMAINS:
+        return f"operator {node.domain}::{node.op_type} is not part of ONNX"
+    if _has_graph(node):
+        return f"{node.op_type} holds graphs of its own (control flow)"
+    if is_op(node, *VIEWS):
+        return ""
+    if target.engine_of(group.ops[0]) is None:
+        return f"no engine of {target.name} runs {group.ops[0]}"
+    for value in (*group.inputs, *group.outputs):
+        info = shapes.get(value.name or "")
+        if info is None:
+            return f"shape of '{value.name}' is unknown"
+        if info.dtype not in _FLOATS:
+            return f"'{value.name}' is not a floating-point tensor"
+    return _why_not_shape(signature)
+
+
+def _why_not_shape(signature: Signature) -> str:
+    if signature.kind in _NEEDS_WEIGHT and signature.weight is None:
+        return "weight is not a constant"
+    if not signature.inputs:
+        return "it has no input that changes"
+    if signature.kind in _IMAGE_KINDS:
+        if len(signature.inputs[0]) != 4:
+            return f"input has {len(signature.inputs[0])} dimensions: only images (4) are priced"
+        if signature.inputs[0][0] != 1:
+            return f"batch is {signature.inputs[0][0]}: only batch 1 is priced"
+    return ""
+
+
+@dataclass(frozen=True)
+class _Decomposed:
+    op: str
+    nodes: tuple[ir.Node, ...]
+    output: ir.Value
+
+
+def _decomposed(value: ir.Value) -> _Decomposed | None:
+    return None

@@ -1,0 +1,143 @@
+"""Signatures: what decides the price of a subgraph, and nothing else.
+
+Canonical and hashable: op kinds, shapes, attributes, dtype, context, and a descriptor of the
+weights. Never names, never raw values. Two subgraphs with one signature cost the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from hwopt.descriptor import WeightDescriptor
+
+Shape = tuple[int, ...]
+
+GRAPH_INPUT = "graph_input"
+GRAPH_OUTPUT = "graph_output"
+VIEW = "view"
+CONV_KINDS = frozenset({"conv", "depthwise", "grouped", "pointwise"})
+WEIGHTED_KINDS = CONV_KINDS | {"transposed", "gemm"}
+
+KINDS = (
+    "conv",
+    "depthwise",
+    "grouped",
+    "pointwise",
+    "transposed",
+    "gemm",
+    "matmul",
+    "add",
+    "mul",
+    "pool",
+    "global_pool",
+    "concat",
+    "split",
+    "resize",
+    "view",
+    "activation",
+    "reduce",
+    "softmax",
+    "pad",
+    "transpose",
+    "other",
+)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The canonical form of a fused operator group.
+
+    kind: one of KINDS. ops: ONNX operator kinds in order (a decomposed activation counts as
+        one: HardSwish, Silu). inputs, outputs: shapes of activations (NCHW, batch 1), without
+        constants. kernel, strides, pads, dilations: (height, width); pads are begins, then ends.
+    activation: "relu6", "relu", "hardswish" ... or "". dtype: the target's precision.
+    producers: kinds of what makes each input; consumers: kinds of what reads the outputs,
+        sorted; "graph_input" and "graph_output" at the ends; views are looked through.
+    weight: descriptor of the constant operand, if there is one. bias: its number of elements.
+    attributes: whatever else tells operators of one kind apart (axis, mode), sorted.
+    """
+
+    kind: str
+    ops: tuple[str, ...]
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    dtype: str
+    kernel: Shape = ()
+    strides: Shape = ()
+    pads: Shape = ()
+    dilations: Shape = ()
+    group: int = 1
+    activation: str = ""
+    producers: tuple[str, ...] = ()
+    consumers: tuple[str, ...] = ()
+    weight: WeightDescriptor | None = None
+    bias: int = 0
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The signature as JSON values, without fields at their defaults."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        kept = {name: value for name, value in fields.items() if value not in ((), "", None, 0)}
+        if self.weight is not None:
+            kept["weight"] = dict(vars(self.weight))
+        if self.group == 1:
+            kept.pop("group", None)
+        return kept
+
+    def text(self) -> str:
+        """The signature as canonical JSON text: what is hashed, and what measurement files hold."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+
+    @cached_property
+    def _key(self) -> str:
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+    def key(self) -> str:
+        """SHA-256 of the canonical text: the same in every process and on every machine."""
+        return self._key
+
+    @property
+    def shape_key(self) -> tuple[object, ...]:
+        """The operator's shape alone, without context and weight values: for splitting data fairly."""
+        return (self.kind, self.inputs, self.outputs, self.kernel, self.strides, self.group)
+
+
+def from_json(table: dict[str, Any]) -> Signature:
+    """The signature written by `to_json`. Raises KeyError or TypeError where it is none."""
+    fields = {name: _frozen(value) for name, value in table.items() if name != "weight"}
+    weight = table.get("weight")
+    descriptor = None if weight is None else WeightDescriptor(**weight)
+    return Signature(**fields, weight=descriptor)
+
+
+def from_text(text: str) -> Signature:
+    """The signature written by `Signature.text`."""
+    return from_json(json.loads(text))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def macs(signature: Signature) -> int:
+    """Multiply-accumulate operations of a subgraph (its activation functions count nothing)."""
+    if signature.kind in CONV_KINDS:
+        channels = signature.inputs[0][1] // signature.group
+        return prod(signature.outputs[0]) * channels * prod(signature.kernel)
+    if signature.kind == "transposed":
+        channels = signature.outputs[0][1] // signature.group
+        return prod(signature.inputs[0]) * channels * prod(signature.kernel)
+    if signature.kind in ("gemm", "matmul"):
+        return prod(signature.outputs[0]) * signature.inputs[0][-1]
+    return 0
+
+
+def params(signature: Signature) -> int:
+    """Trained numbers of a subgraph: weights and biases."""
+    weights = signature.weight.elements if signature.weight is not None else 0
+    return weights + signature.bias
