@@ -16,7 +16,7 @@ import onnxruntime as ort
 
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
-from hwopt.nodes import is_op
+from hwopt.nodes import is_op, scalar
 
 _SHAPE_DATA_UP_TO = 1024  # elements; larger constants cannot be shapes, axes or sizes
 
@@ -182,7 +182,7 @@ def _announced(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
 def _infer_by_running(
     model: ir.Model, bound: Mapping[str, tuple[int, ...]], names: list[str]
 ) -> dict[str, TensorInfo]:
-    """One run on ones, with the open values added as outputs."""
+    """One run on constant inputs, with the open values added as outputs."""
     proto = onnx.ModelProto.FromString(model_bytes(model))
     outputs = {info.name for info in proto.graph.output}
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
@@ -192,18 +192,36 @@ def _infer_by_running(
         )
     except Exception:  # an operator it does not know: the values stay open
         return {}
-    feeds = {value.name: _ones(value, bound) for value in model.graph.inputs if value.name in bound}
-    try:
-        results = session.run(names, feeds)
-    except Exception as error:
-        text = " ".join(str(error).split())[:300]
-        shapes = "; ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in bound.items())
-        raise BadInput(f"the model does not run with input shapes {shapes}: {text}") from None
-    return {
-        name: TensorInfo(tuple(result.shape), ir.DataType.from_numpy(result.dtype))
-        for name, result in zip(names, results, strict=True)
-        if isinstance(result, np.ndarray)
+    inputs = [value for value in model.graph.inputs if value.name in bound]
+    problem: Exception | None = None
+    for number in _sample_numbers(inputs):
+        try:
+            results = session.run(names, {value.name: _filled(value, bound, number) for value in inputs})
+        except Exception as error:  # as a wrong shape does, or a number the model branches on
+            problem = error
+            continue
+        return {
+            name: TensorInfo(tuple(result.shape), ir.DataType.from_numpy(result.dtype))
+            for name, result in zip(names, results, strict=True)
+            if isinstance(result, np.ndarray)
+        }
+    text = " ".join(str(problem).split())[:300]
+    shapes = "; ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in bound.items())
+    raise BadInput(f"the model does not run with input shapes {shapes}: {text}")
+
+
+def _sample_numbers(inputs: list[ir.Value]) -> list[int]:
+    """What to fill the inputs with: numbers that the model itself compares an input with, then 1 and 0."""
+    compared = {
+        int(number)
+        for value in inputs
+        if value.dtype is not None and value.dtype.is_integer()
+        for node in value.consumers()
+        if is_op(node, "Equal")
+        for operand in node.inputs
+        if (number := scalar(operand)) is not None
     }
+    return [*sorted(compared), 1, 0]
 
 
 def _options() -> ort.SessionOptions:
@@ -214,11 +232,12 @@ def _options() -> ort.SessionOptions:
     return options
 
 
-def _ones(
-    value: ir.Value, bound: Mapping[str, tuple[int, ...]]
+def _filled(
+    value: ir.Value, bound: Mapping[str, tuple[int, ...]], number: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
+    """The number in an integer input; ones in a float input, whatever the number."""
     dtype = value.dtype or ir.DataType.FLOAT
     shape = bound[value.name or ""]
     if dtype == ir.DataType.STRING:
         return np.full(shape, "", dtype=object)
-    return np.ones(shape, dtype=dtype.numpy())
+    return np.full(shape, number if dtype.is_integer() else 1, dtype=dtype.numpy())
