@@ -40,9 +40,9 @@ def _single_live(groups: Sequence[Group]) -> list[bool]:
     alive = 0
     result = []
     ends = [0] * (len(groups) + 1)
-    for value, reader in last.items():
+    for key, reader in last.items():
         ends[reader] += 1
-        if value not in made:
+        if key not in made:
             alive += 1  # a graph input is alive from the start
     for i, group in enumerate(groups):
         alive += sum(id(value) in last for value in group.outputs) - ends[i]

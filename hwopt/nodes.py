@@ -72,6 +72,11 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None
 
 
+def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
+    """The shape of a constant as plain integers."""
+    return tuple(tensor.shape.numpy())
+
+
 def _scalar_constant(node: ir.Node) -> ir.TensorProtocol | None:
     """A Constant node that keeps its data in value_float, value_ints and the like (opset 12)."""
     for name, dtype in (

@@ -28,7 +28,9 @@ def place_of(node: ir.Node) -> str:
     """The node's structural id. Raises RewriteFailed where none was assigned."""
     place = node.meta.get(_PLACE)
     if place is None:
-        raise RewriteFailed(f"node '{label(node)}' has no place: assign_places was not run, or a rewrite lost it")
+        raise RewriteFailed(
+            f"node '{label(node)}' has no place: assign_places was not run, or a rewrite lost it"
+        )
     return str(place)
 
 
@@ -64,7 +66,7 @@ def assign_places(model: ir.Model) -> None:
         ordered = twins if len(twins) == 1 else sorted(twins, key=_weights_digest)
         for ordinal, node in enumerate(ordered):
             suffix = f".{ordinal}" if len(ordered) > 1 else ""
-            node.meta[_PLACE] = f"{node.op_type.lower()}-{digest[:8]}{suffix}"
+            node.meta[_PLACE] = f"{node.op_type.lower()}-{digest[:10]}{suffix}"
 
 
 def _digest(parts: Iterable[str]) -> str:
@@ -72,9 +74,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 
 def _attributes(node: ir.Node) -> str:
-    return ";".join(
-        f"{name}={_attribute(attribute)}" for name, attribute in sorted(node.attributes.items())
-    )
+    return ";".join(f"{name}={_attribute(attribute)}" for name, attribute in sorted(node.attributes.items()))
 
 
 def _attribute(attribute: ir.Attr) -> str:
@@ -120,9 +120,7 @@ def _backward(model: ir.Model, nodes: list[ir.Node]) -> dict[ir.Node, str]:
     outputs = {id(value): index for index, value in enumerate(model.graph.outputs)}
     known: dict[ir.Node, str] = {}
     for node in reversed(nodes):
-        uses = [
-            f"{known.get(use.node, '?')}:{use.idx}" for value in node.outputs for use in value.uses()
-        ]
+        uses = [f"{known.get(use.node, '?')}:{use.idx}" for value in node.outputs for use in value.uses()]
         ends = [f"output:{outputs[id(value)]}" for value in node.outputs if id(value) in outputs]
         known[node] = _digest([node.op_type, *sorted(uses), *ends])
     return known

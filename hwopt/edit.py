@@ -1,0 +1,107 @@
+"""Small, safe edits of a graph: fresh names, constants of one's own, nodes replaced in place.
+
+Constants are never edited in place: another node may read them. The reader gets a new one,
+and the old one goes when nobody reads it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from hwopt.nodes import is_op
+
+AttributeValue = int | float | str | Sequence[int] | Sequence[float]
+
+
+def fresh_name(graph: ir.Graph, hint: str) -> str:
+    """A value name that the graph does not use yet: the hint itself, or the hint with a number."""
+    taken = _names(graph)
+    if hint not in taken:
+        return hint
+    number = 1
+    while f"{hint}.{number}" in taken:
+        number += 1
+    return f"{hint}.{number}"
+
+
+def _names(graph: ir.Graph) -> set[str]:
+    names = {name for name in graph.initializers if name}
+    names.update(value.name for value in graph.inputs if value.name)
+    for node in graph.all_nodes():
+        names.update(value.name for value in node.outputs if value.name)
+    return names
+
+
+def add_constant(graph: ir.Graph, array: npt.NDArray[np.generic], hint: str) -> ir.Value:
+    """A new initializer with this data under a fresh name."""
+    name = fresh_name(graph, hint)
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    value = ir.val(name, const_value=ir.tensor(contiguous, name=name))
+    graph.register_initializer(value)
+    return value
+
+
+def set_constant(node: ir.Node, index: int, array: npt.NDArray[np.generic]) -> None:
+    """Gives the node a constant of its own at that input; the old one goes if nobody else reads it."""
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    old = node.inputs[index] if index < len(node.inputs) else None
+    hint = old.name if old is not None and old.name else f"{node.outputs[0].name}.input{index}"
+    new = add_constant(graph, array, hint)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, new)
+    if old is not None:
+        drop_if_unused(graph, old)
+
+
+def drop_if_unused(graph: ir.Graph, value: ir.Value) -> None:
+    """Removes a constant (initializer or Constant node) that nothing reads any more."""
+    if value.uses() or value.is_graph_output() or value.is_graph_input():
+        return
+    producer = value.producer()
+    if producer is not None and is_op(producer, "Constant"):
+        graph.remove(producer, safe=True)
+    elif value.is_initializer() and value.name:
+        graph.initializers.pop(value.name, None)
+
+
+def remove_nodes(graph: ir.Graph, nodes: Sequence[ir.Node]) -> None:
+    """Removes nodes whose outputs nobody outside reads, with the constants that only they read."""
+    constants = [value for node in nodes for value in node.inputs if value is not None]
+    graph.remove(list(nodes), safe=True)
+    for value in constants:
+        drop_if_unused(graph, value)
+
+
+def set_attribute(node: ir.Node, name: str, value: int | Sequence[int]) -> None:
+    """Sets an integer or integer-list attribute."""
+    node.attributes[name] = (
+        ir.AttrInt64(name, value) if isinstance(value, int) else ir.AttrInt64s(name, [int(v) for v in value])
+    )
+
+
+def insert_node(
+    before: ir.Node,
+    op_type: str,
+    inputs: Sequence[ir.Value | None],
+    attributes: Mapping[str, AttributeValue],
+    output_name: str,
+) -> ir.Node:
+    """A new node of the standard domain, placed right before another one, with one named output."""
+    node = ir.node(op_type, list(inputs), attributes=dict(attributes))
+    node.outputs[0].name = output_name
+    before.prepend(node)
+    return node
+
+
+def set_channels(value: ir.Value, channels: int) -> None:
+    """Corrects axis 1 of a value's recorded shape, so that no stale shape is written."""
+    if value.shape is not None and len(value.shape) > 1:
+        dims = list(value.shape.dims)
+        dims[1] = channels
+        value.shape = ir.Shape(dims)
