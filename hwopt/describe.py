@@ -42,7 +42,8 @@ _KIND_OF = {
     **dict.fromkeys(
         (
             "Clip", "Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "Sigmoid", "HardSigmoid",
-            "Tanh", "HardSwish", "Silu", "Mish", "Softplus", "Softsign", "Abs", "Neg", "Sqrt", "Exp", "Log", "Erf",
+            "Tanh", "HardSwish", "Silu", "Mish", "Softplus", "Softsign",
+            "Abs", "Neg", "Sqrt", "Exp", "Log", "Erf",
         ),
         "activation",
     ),
@@ -215,7 +216,7 @@ def _channel_axis(node: ir.Node, kind: str, rank: int) -> int:
 def _kernel(node: ir.Node, kind: str, inputs: tuple[Shape, ...]) -> Shape:
     if kind in ("conv", "depthwise", "grouped", "pointwise", "transposed"):
         weight = constant(node.inputs[1])
-        return () if weight is None else tuple(int(size) for size in weight.shape[2:])
+        return () if weight is None else tuple(weight.shape.numpy()[2:])
     if kind == "pool":
         return attr_ints(node, "kernel_shape", ())
     if kind == "global_pool" and inputs:

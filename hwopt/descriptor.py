@@ -112,7 +112,7 @@ def _pattern(channels: Quantised, zeros: float) -> str:
     """The word for how zeros lie in weights [out, in, ...]."""
     if zeros < _DENSE or channels.ndim < 2:
         return "dense"
-    used = channels.reshape(*channels.shape[:2], -1).any(axis=2)  # [out, in]
+    used = np.asarray(channels.reshape(*channels.shape[:2], -1).any(axis=2))  # [out, in]
     if channels.shape[1] > 1 and bool((used.sum(axis=1) <= 1).all()):
         return "diagonal"
     if _is_two_of_four(channels):
