@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.descriptor import WeightDescriptor, describe
-from hwopt.nodes import attr_float, attr_int, attr_ints, attr_string, constant, constant_array, is_op, scalar
+from hwopt.nodes import attr_int, attr_ints, attr_string, constant, constant_array, is_op
 from hwopt.shapes import TensorInfo
 from hwopt.signature import Shape, Signature
 from hwopt.target import Target
@@ -49,7 +49,6 @@ _KIND_OF = {
     ),
 }  # fmt: skip
 
-_ACTIVATION_WORDS = {"Relu": "relu", "HardSwish": "hardswish", "Silu": "silu"}
 _OPTIONS: Mapping[str, tuple[str, ...]] = {
     "concat": ("axis",),
     "split": ("axis", "axes", "starts", "ends", "steps"),
@@ -125,23 +124,6 @@ def target_op(node: ir.Node) -> str:
         return "GroupedConv"
     depthwise = weight.shape[1] == 1 and weight.shape[0] == attr_int(node, "group", 1)
     return "DepthwiseConv" if depthwise else "GroupedConv"
-
-
-def activation_word(op: str, nodes: Sequence[ir.Node]) -> str:
-    """How signatures call an activation: a Clip from 0 to 6 is "relu6"."""
-    if op == "Clip":
-        return _clip_word(nodes[0])
-    return _ACTIVATION_WORDS.get(op, op.lower())
-
-
-def _clip_word(node: ir.Node) -> str:
-    low, high = (
-        attr_float(node, name, float("nan")) if name in node.attributes else scalar(_input(node, index))
-        for index, name in ((1, "min"), (2, "max"))
-    )
-    if low == 0.0 and high == 6.0:
-        return "relu6"
-    return "relu" if low == 0.0 and high is None else "clip"
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:

@@ -12,12 +12,27 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from hwopt.activations import Match, following_activation
 from hwopt.blocks import block_numbers
-from hwopt.describe import VIEWS, Group, Shapes, activation_word, kind_of, shape_of, signature_of, target_op
+from hwopt.describe import VIEWS, Group, Shapes, kind_of, shape_of, signature_of, target_op
 from hwopt.nodes import ONNX_DOMAINS, is_op, label, single_consumer
 from hwopt.signature import CONV_KINDS, GRAPH_INPUT, GRAPH_OUTPUT, VIEW, Signature
 from hwopt.target import Target
 
+_PATTERN_STARTS = ("Add", "Sub", "Mul", "Div", "Clip", "Relu", "Sigmoid", "HardSigmoid", "Neg", "Min", "Max")
+_WRITTEN_OUT = {
+    "hardswish": "HardSwish",
+    "silu": "Silu",
+    "hardsigmoid": "HardSigmoid",
+    "relu": "Relu",
+    "relu6": "Clip",
+    "clip": "Clip",
+    "leaky_relu": "LeakyRelu",
+    "prelu": "PRelu",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "none": "Identity",
+}
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _UNFOLDABLE = (
     "RandomNormal",
@@ -160,12 +175,14 @@ def _groups(nodes: Sequence[ir.Node], excluded: set[ir.Node], target: Target) ->
 
 def _activation_group(node: ir.Node, excluded: set[ir.Node]) -> Group | None:
     """The group of an activation that is written with several nodes and that nothing took in."""
+    if not is_op(node, *_PATTERN_STARTS):
+        return None
     for value in node.inputs:
         if value is None or is_constant(value, excluded):
             continue
-        found = _decomposed(value)
-        if found is not None and len(found.nodes) > 1 and found.nodes[0] is node:
-            return Group(found.nodes, (found.op,), "", (value,), (found.output,))
+        found = following_activation(value)
+        if found is not None and found.decomposed and found.nodes[0] is node:
+            return Group(found.nodes, (_op_word(found),), "", (value,), (found.output,))
     return None
 
 
@@ -175,14 +192,11 @@ def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target) -> 
     members, ops, activation = [anchor], [op], ""
     outputs = tuple(anchor.outputs)
     for accepted in _followers(op, target) if len(outputs) == 1 else ():
-        follower = _follower(outputs[0], accepted, excluded)
-        if follower is None:
-            continue
-        word, nodes, output = follower
-        members.extend(nodes)
-        ops.append(word)
-        activation = activation_word(word, nodes)
-        outputs = (output,)
+        follower = _follower(outputs[0], accepted)
+        if follower is not None:
+            ops.append(follower.op)
+            members.extend(follower.nodes)
+            activation, outputs = follower.activation, (follower.output,)
     inside = set(members)
     inputs = tuple(
         value
@@ -197,17 +211,31 @@ def _followers(op: str, target: Target) -> tuple[frozenset[str], ...]:
     return next((fusion.followers for fusion in target.fusions if op in fusion.anchors), ())
 
 
-def _follower(
-    value: ir.Value, accepted: frozenset[str], excluded: set[ir.Node]
-) -> tuple[str, tuple[ir.Node, ...], ir.Value] | None:
-    """What follows the value and may be fused: its op word, its nodes, its output."""
-    found = _decomposed(value)
+@dataclass(frozen=True)
+class _Follower:
+    op: str
+    activation: str
+    nodes: tuple[ir.Node, ...]
+    output: ir.Value
+
+
+def _follower(value: ir.Value, accepted: frozenset[str]) -> _Follower | None:
+    """What follows the value and may be fused, where it is one of the accepted operators."""
+    found = following_activation(value)
     if found is not None:
-        return (found.op, found.nodes, found.output) if found.op in accepted else None
+        op = _op_word(found)
+        if op in accepted:
+            return _Follower(op, found.activation.kind, found.nodes, found.output)
+        return None
     node = single_consumer(value)
     if node is None or not is_op(node, *accepted) or len(node.outputs) != 1:
         return None
-    return (node.op_type, (node,), node.outputs[0])
+    return _Follower(node.op_type, node.op_type.lower(), (node,), node.outputs[0])
+
+
+def _op_word(found: Match) -> str:
+    """The operator that a target's file calls the activation, however many nodes it is written with."""
+    return _WRITTEN_OUT[found.activation.kind] if found.decomposed else found.nodes[0].op_type
 
 
 class _Context:
@@ -300,14 +328,3 @@ def _why_not_shape(signature: Signature) -> str:
         if signature.inputs[0][0] != 1:
             return f"batch is {signature.inputs[0][0]}: only batch 1 is priced"
     return ""
-
-
-@dataclass(frozen=True)
-class _Decomposed:
-    op: str
-    nodes: tuple[ir.Node, ...]
-    output: ir.Value
-
-
-def _decomposed(value: ir.Value) -> _Decomposed | None:
-    return None
