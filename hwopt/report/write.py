@@ -1,0 +1,124 @@
+"""OUT.onnx and its siblings: all written beside their names, checked, then renamed, the ONNX last.
+
+    with staged(out, force) as stage:
+        saved = save_model(model, stage.onnx)      # or copy the unchanged input there
+        ...                                        # verify the file that will be delivered
+        written = stage.publish(plan, report)
+
+Whatever happens before `publish` leaves no file behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hwopt.errors import BadInput
+from hwopt.report.jsonable import Json, json_text, to_json
+from hwopt.report.markdown import to_markdown
+from hwopt.report.schema import OutputInfo, Report
+
+OUTPUT_KEY = "output_sha256"
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """The names of everything that one run writes; `data` only where weights exceed one file."""
+
+    onnx: Path
+    data: Path
+    plan: Path
+    report_json: Path
+    report_md: Path
+
+    @staticmethod
+    def beside(out: Path) -> OutputFiles:
+        """OUT.onnx, OUT.onnx.data, OUT.plan.json, OUT.report.json and OUT.report.md."""
+        stem = out.name.removesuffix(".onnx")
+        return OutputFiles(
+            onnx=out,
+            data=out.with_name(out.name + ".data"),
+            plan=out.with_name(stem + ".plan.json"),
+            report_json=out.with_name(stem + ".report.json"),
+            report_md=out.with_name(stem + ".report.md"),
+        )
+
+    def in_order(self) -> tuple[Path, ...]:
+        """In the order in which they get their names: the ONNX file last."""
+        return (self.data, self.plan, self.report_json, self.report_md, self.onnx)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder beside the output where the run's files are made. onnx: put the model here."""
+
+    folder: Path
+    files: OutputFiles
+
+    @property
+    def onnx(self) -> Path:
+        return self.folder / self.files.onnx.name
+
+    def publish(self, plan: Mapping[str, Json], report: Report) -> tuple[Path, ...]:
+        """Gives all files their names and returns those, the ONNX file first.
+
+        plan: as it is to be read back; the ONNX file's SHA-256 is added as `output_sha256`.
+        Raises BadInput where the disk refuses.
+        """
+        sha256 = hashlib.sha256(self.onnx.read_bytes()).hexdigest()
+        report = replace(report, output=OutputInfo(str(self.files.onnx), sha256))
+        self._draft(self.files.plan, json_text({**plan, OUTPUT_KEY: sha256}))
+        self._draft(self.files.report_json, json_text(to_json(report)))
+        self._draft(self.files.report_md, to_markdown(report))
+        drafts = [path for path in self.files.in_order() if (self.folder / path.name).exists()]
+        try:
+            for path in drafts:
+                _rename(self.folder / path.name, path)
+        except OSError as error:
+            raise BadInput(f"{self.files.onnx} cannot be written: {error.strerror or error}") from None
+        return tuple(reversed(drafts))
+
+    def _draft(self, path: Path, text: str) -> None:
+        (self.folder / path.name).write_text(text, "utf-8")
+
+
+@contextmanager
+def staged(out: Path, force: bool = False) -> Iterator[Stage]:
+    """A stage for OUT.onnx, removed at the end whatever happens.
+
+    Raises BadInput where a file of the run exists and `force` is not set, where OUT is a
+    folder or does not end in .onnx, or where its folder is missing or not writable.
+    """
+    files = OutputFiles.beside(out)
+    check_output(out, force)
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    except OSError as error:
+        raise BadInput(f"{out.parent} cannot be written to: {error.strerror or error}") from None
+    with folder as name:
+        yield Stage(Path(name), files)
+
+
+def check_output(out: Path, force: bool) -> None:
+    """Raises BadInput where OUT.onnx or a sibling must not be written; asked before any work."""
+    if out.suffix != ".onnx":
+        raise BadInput(f"{out}: an output file ends in .onnx")
+    if not out.parent.is_dir():
+        raise BadInput(f"{out.parent} is not a folder: make it first")
+    for path in OutputFiles.beside(out).in_order():
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder: choose another name for the output")
+        if path.exists() and not force:
+            raise BadInput(f"{path} exists: choose another name or pass --force")
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """Flushes to disk first, so that a crash leaves the old file or the whole new one."""
+    with draft.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
