@@ -213,16 +213,19 @@ def test_external_weights_travel_with_the_model(tmp_path: Path) -> None:
     assert tmp_path / "out.onnx.data" in written
 
 
-def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="stop"), staged(tmp_path / "out.onnx") as stage:
+def write_and_stop(out: Path) -> None:
+    with staged(out) as stage:
         stage.onnx.write_bytes(b"model")
         raise RuntimeError("stop")
+
+
+def test_an_error_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="stop"):
+        write_and_stop(tmp_path / "out.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["out.onnx", "out.plan.json", "out.report.json", "out.report.md", "out.onnx.data"]
-)
+@pytest.mark.parametrize("name", [path.name for path in OutputFiles.beside(Path("out.onnx")).in_order()])
 def test_nothing_is_overwritten_without_force(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
     with pytest.raises(BadInput, match=r"exists: choose another name or pass --force"):
