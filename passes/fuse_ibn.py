@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.blocks import InvertedBottleneck, bottleneck_around
+from hwopt.bottleneck import InvertedBottleneck, bottleneck_around
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import remove_nodes, set_attribute, set_constant
 from hwopt.errors import RewriteFailed

@@ -1,0 +1,78 @@
+"""Scopes: the choices that touch one piece of a model, and a table over their joint values.
+
+The search works on these tables alone; it never sees a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+from hwopt.choice import KEEP, Choice
+from hwopt.estimate import Estimate, Source
+
+Assignment = Mapping[str, str]  # choice id -> value name; a choice that is absent keeps
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a piece of the model costs under one joint value of its choices.
+
+    latency_us: predicted. weight_bytes: at the target's precision. peak_bytes: most bytes
+    alive while this piece runs, tensors that only live across it included. damage: of the
+    model's output, in the unit of the run's divergence. unpriced: nodes nobody has a figure for.
+    """
+
+    latency_us: Estimate
+    weight_bytes: int = 0
+    peak_bytes: int = 0
+    macs: int = 0
+    damage: float = 0.0
+    unpriced: tuple[str, ...] = ()
+
+
+NOTHING = Price(Estimate(0.0, 0.0, Source.PREDICTED))
+
+
+@dataclass(frozen=True)
+class Scope:
+    """choices: ids, in the order of the table's keys. A joint value that is absent is impossible."""
+
+    id: str
+    choices: tuple[str, ...]
+    table: Mapping[tuple[str, ...], Price]
+
+    def price(self, assignment: Assignment) -> Price | None:
+        """The entry for an assignment, None where it is impossible."""
+        return self.table.get(tuple(assignment.get(choice, KEEP) for choice in self.choices))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything a search needs: the choices, their tables, and what no choice touches."""
+
+    choices: tuple[Choice, ...]
+    scopes: tuple[Scope, ...]
+    fixed: Price
+
+    def total(self, assignment: Assignment) -> Price | None:
+        """The whole model's price: sums, and the peak as a maximum. None where it is impossible."""
+        found = [scope.price(assignment) for scope in self.scopes]
+        if any(price is None for price in found):
+            return None
+        return combine([self.fixed, *(price for price in found if price is not None)])
+
+
+def combine(prices: Sequence[Price]) -> Price:
+    """The price of several pieces together; errors of pieces are taken as independent."""
+    latency = sum(p.latency_us.value for p in prices)
+    spread = sqrt(sum(p.latency_us.spread**2 for p in prices))
+    return Price(
+        Estimate(latency, spread, Source.PREDICTED),
+        sum(p.weight_bytes for p in prices),
+        max((p.peak_bytes for p in prices), default=0),
+        sum(p.macs for p in prices),
+        sum(p.damage for p in prices),
+        tuple(name for p in prices for name in p.unpriced),
+    )
