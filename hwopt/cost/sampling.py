@@ -7,14 +7,21 @@ shapes. Sample i of a seed is always the same model, whatever else is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.sampling_blocks import Draw
-from hwopt.cost.sampling_cut import affordable, cut, fused_groups, random_part, without_unused_inputs
+from hwopt.cost.sampling_cut import (
+    affordable,
+    cut,
+    fused_groups,
+    random_part,
+    shape_key,
+    without_unused_inputs,
+)
 from hwopt.cost.sampling_families import FAMILIES, FAMILY_WEIGHTS
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_ops import OPERATOR_WEIGHTS, OPERATORS, operator_net
@@ -75,13 +82,19 @@ def whole_networks(seed: int, count: int = 45) -> Iterator[Sample]:
         yield _whole(seed, index, family, size)
 
 
-def layers(origin: Sample, ops: frozenset[str]) -> Iterator[Sample]:
-    """The fused operators of a sample one by one, of these kinds only (DepthwiseConv included).
+def distinct_layers(origins: Iterable[Sample], ops: frozenset[str]) -> Iterator[Sample]:
+    """The fused operators of the samples one by one, of these kinds only, each shape once.
 
-    For accelerators whose oracle prices layers alone, so that none is paid for twice.
+    For accelerators whose oracle prices layers alone and looks at no weight value.
     """
-    for index, nodes in enumerate(fused_groups(origin.model, ops)):
-        yield Sample(f"{origin.name}.{index}", origin.family, origin.network, cut(origin.model, nodes))
+    seen: set[tuple[object, ...]] = set()
+    for origin in origins:
+        for index, nodes in enumerate(fused_groups(origin.model, ops)):
+            key = shape_key(nodes[0])
+            if key not in seen:
+                seen.add(key)
+                name = f"{origin.name}.{index}"
+                yield Sample(name, origin.family, origin.network, cut(origin.model, nodes))
 
 
 def _whole(seed: int, index: int, family: str, size: int) -> Sample:

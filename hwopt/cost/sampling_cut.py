@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.sampling_net import BLOCK_KEY, dims
-from hwopt.nodes import attr_int, constant, is_op
+from hwopt.nodes import attr_int, attr_ints, constant, is_op
 
 SINGLE_SHARE = 0.45
 PAIR_OF_BLOCKS = 0.2
@@ -71,6 +71,14 @@ def fused_groups(model: ir.Model, ops: frozenset[str]) -> list[list[ir.Node]]:
     return [
         [n, *_followers(n, FOLLOWERS)] for n in model.graph if _kind(n) in ops and n.op_type not in FOLLOWERS
     ]
+
+
+def shape_key(node: ir.Node) -> tuple[object, ...]:
+    """Equal for operators that do the same work: kind, shapes, strides, pads, dilations, groups."""
+    shapes = tuple(dims(v) for v in (*node.inputs, *node.outputs) if v is not None)
+    details = (("strides", (1, 1)), ("pads", (0,) * 4), ("dilations", (1, 1)))
+    attributes = tuple(attr_ints(node, name, default) for name, default in details)
+    return (node.op_type, shapes, attributes, attr_int(node, "group", 1))
 
 
 def affordable(model: ir.Model, limit: float = MAX_MACS) -> bool:
