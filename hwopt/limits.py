@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hwopt.errors import BadInput
 
 _TIME_UNITS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
-_BYTE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_BYTE_UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[A-Za-zµ]*)\s*")
 
 
@@ -38,9 +38,7 @@ def bytes_bound(limit: str | float | Bound, name: str = "--max-memory") -> Bound
 
     Raises BadInput naming the option where the text is not such a limit.
     """
-    return _bound(
-        limit, name, {key: float(value) for key, value in _BYTE_UNITS.items()}, "a size such as 2MB"
-    )
+    return _bound(limit, name, _BYTE_UNITS, "a size such as 2MB")
 
 
 def _bound(limit: str | float | Bound, name: str, units: dict[str, float], example: str) -> Bound:
@@ -54,6 +52,8 @@ def _bound(limit: str | float | Bound, name: str, units: dict[str, float], examp
         raise complaint
     number, unit = float(match[1]), match[2].lower()
     if unit == "%":
+        if match[1][0] not in "+-":  # 30% of the input's figure, or 30% less?
+            raise complaint
         return _positive(Bound(1 + number / 100, relative=True), complaint)
     if unit not in units:
         raise complaint
@@ -61,7 +61,7 @@ def _bound(limit: str | float | Bound, name: str, units: dict[str, float], examp
 
 
 def _positive(bound: Bound, complaint: BadInput) -> Bound:
-    """A limit of nothing or less than nothing is a slip: a percentage without its sign means +."""
+    """A limit of nothing, or of less than nothing, is a slip."""
     if not math.isfinite(bound.value) or bound.value <= 0:
         raise complaint
     return bound

@@ -36,16 +36,16 @@ def test_plain_numbers_are_in_the_base_unit() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fast", "5", "5 parsecs", "-5ms", "0ms", "-100%", "5MB", "1e999s", "--30%"]
+    "text", ["", "fast", "5", "5 parsecs", "-5ms", "0ms", "-100%", "30%", "5MB", "1e999s"]
 )
 def test_what_is_not_a_time_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(BadInput, match="--max-latency .*5ms"):
+    with pytest.raises(BadInput, match=r"--max-latency .*5ms"):
         latency_bound(text)
 
 
 @pytest.mark.parametrize("text", ["5ms", "2", "-1KB", "nan%"])
 def test_what_is_not_a_size_is_refused_under_the_options_own_name(text: str) -> None:
-    with pytest.raises(BadInput, match="--max-size .*2MB"):
+    with pytest.raises(BadInput, match=r"--max-size .*2MB"):
         bytes_bound(text, "--max-size")
 
 
