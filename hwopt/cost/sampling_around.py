@@ -14,7 +14,7 @@ import onnx_ir as ir
 from hwopt.cost.sampling import Sample
 from hwopt.cost.sampling_blocks import FORMS, PRUNED_SHARES, round_channels
 from hwopt.cost.sampling_cut import affordable
-from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_net import Net, channels
 from hwopt.cost.sampling_weights import random_style
 from hwopt.nodes import Conv, as_conv, convs, is_op, single_consumer
 from hwopt.shapes import infer_shapes
@@ -101,7 +101,7 @@ def _built(plan: _Bottleneck | _Layer, rng: np.random.Generator, seed: tuple[int
     if isinstance(plan, _Bottleneck):
         return net.model(_bottleneck(net, x, plan, kernel, rng))
     if plan.depthwise:
-        dense = rng.random() < 0.3 and x.shape is not None and int(shape[1]) <= 320
+        dense = rng.random() < 0.3 and channels(x) <= 320
         make = net.diagonal if dense else net.depthwise
         return net.model(make(x, kernel, plan.stride, plan.act))
     return net.model(net.conv(x, _width(plan.out, rng, 0.5), kernel, plan.stride, plan.act))

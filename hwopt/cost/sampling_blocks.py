@@ -17,8 +17,9 @@ from hwopt.cost.sampling_net import Net, channels, dims
 
 T = TypeVar("T")
 PRUNED_SHARES = (1 / 3, 1 / 2, 7 / 12, 2 / 3, 3 / 4, 5 / 6, 11 / 12)
-FORMS = ("keep", "dense", "fused")
+FORMS = ("keep", "dense", "fused", "fused")
 MAX_CHANNELS = 1280
+MAX_FUSED_MACS = 4e8  # beyond it nobody would fuse, and a simulator takes minutes
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def inverted_bottleneck(
     k = d.kernel(k)
     form = d.form()
     hidden = d.hidden(channels(x) * d.pick(expand, (2, 3, 4, 6))) if expand != 1 else channels(x)
-    if form == "fused" and dims(x)[2] * hidden * k * k > 400_000:
+    if form == "fused" and int(np.prod(dims(x))) * hidden * k * k / s**2 > MAX_FUSED_MACS:
         form = "keep"
     if form == "fused":
         h = net.conv(x, hidden, k, s, act)
