@@ -1,0 +1,132 @@
+"""Groups of ONNX nodes that TFLite says in one or two operators.
+
+HardSwish written as x * clip(x + 3, 0, 6) / 6 in any order, or as x * HardSigmoid(x);
+division by a square root (layer norms), as a product with RSQRT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isclose
+
+import onnx_ir as ir
+
+from hwopt.nodes import attr_float, is_op, single_consumer
+from hwopt.oracles.tflite_facts import Facts
+from hwopt.oracles.tflite_fusing import clip_bounds
+
+HARD_SWISH, RSQRT_PRODUCT = "hard_swish", "rsqrt_product"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Nodes read as one: its operands, and the outputs of the nodes inside it."""
+
+    kind: str
+    inputs: tuple[ir.Value, ...]
+    inside: frozenset[str]
+
+
+def find_patterns(model: ir.Model, facts: Facts) -> dict[str, Pattern]:
+    """Patterns of the main graph by the output of their last node; none overlaps another."""
+    found: dict[str, Pattern] = {}
+    taken: set[str] = set()
+    for node in reversed(list(model.graph)):
+        name = node.outputs[0].name or ""
+        pattern = None if name in taken else (_hard_swish(node, facts) or _rsqrt_product(node))
+        if pattern is not None and not pattern.inside & taken:
+            found[name] = pattern
+            taken |= pattern.inside
+    return found
+
+
+def _inner(value: ir.Value | None, *op_types: str) -> ir.Node | None:
+    """The node behind a value that only one node reads."""
+    if value is None or single_consumer(value) is None:
+        return None
+    node = value.producer()
+    return node if is_op(node, *op_types) else None
+
+
+def _number(facts: Facts, value: ir.Value | None) -> float | None:
+    data = facts.constant(value)
+    return None if data is None or data.size != 1 else float(data.reshape(()))
+
+
+def _pairs(node: ir.Node) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """The operands of a binary node, both ways round."""
+    if len(node.inputs) == 2:
+        left, right = node.inputs
+        if left is not None and right is not None:
+            yield left, right
+            yield right, left
+
+
+def _sixth_of(node: ir.Node | None, facts: Facts) -> ir.Value | None:
+    """v, where the node is v / 6 or v * 1/6."""
+    if node is None:
+        return None
+    if is_op(node, "Div"):
+        return node.inputs[0] if _number(facts, node.inputs[1]) == 6.0 else None
+    if is_op(node, "Mul"):
+        for value, other in _pairs(node):
+            number = _number(facts, other)
+            if number is not None and isclose(number, 1 / 6, rel_tol=1e-4):
+                return value
+    return None
+
+
+def _hard_swish(node: ir.Node, facts: Facts) -> Pattern | None:
+    """The pattern that ends in this node, a Mul or a division by six."""
+    if not is_op(node, "Mul", "Div"):
+        return None
+    source = _sixth_of(node, facts)
+    if source is not None:  # (x * clip(x + 3)) / 6
+        product = _inner(source, "Mul")
+        for x, gate in _pairs(product) if product is not None else ():
+            inside = _gate(gate, x, facts)
+            if inside is not None:
+                return Pattern(HARD_SWISH, (x,), frozenset({source.name or "", *inside}))
+        return None
+    for x, gate in _pairs(node):  # x * (clip(x + 3) / 6), x * HardSigmoid(x)
+        inside = _scaled_gate(gate, x, facts)
+        if inside is not None:
+            return Pattern(HARD_SWISH, (x,), frozenset(inside))
+    return None
+
+
+def _scaled_gate(value: ir.Value, x: ir.Value, facts: Facts) -> set[str] | None:
+    """The outputs inside of clip(x + 3, 0, 6) / 6, however it is written."""
+    node = _inner(value, "HardSigmoid")
+    if node is not None:
+        sixth = isclose(attr_float(node, "alpha", 0.2), 1 / 6, rel_tol=1e-3)
+        fits = sixth and attr_float(node, "beta", 0.5) == 0.5 and node.inputs[0] is x
+        return {value.name or ""} if fits else None
+    gate = _sixth_of(_inner(value, "Div", "Mul"), facts)
+    inside = None if gate is None else _gate(gate, x, facts)
+    return None if inside is None else {value.name or "", *inside}
+
+
+def _gate(value: ir.Value, x: ir.Value, facts: Facts) -> set[str] | None:
+    """The outputs inside of clip(x + 3, 0, 6)."""
+    clip = _inner(value, "Clip")
+    if clip is None or clip_bounds(facts, clip) != (0.0, 6.0):
+        return None
+    shifted = clip.inputs[0]
+    add = _inner(shifted, "Add")
+    for operand, other in _pairs(add) if add is not None else ():
+        if operand is x and _number(facts, other) == 3.0:
+            assert shifted is not None
+            return {value.name or "", shifted.name or ""}
+    return None
+
+
+def _rsqrt_product(node: ir.Node) -> Pattern | None:
+    """a / sqrt(v) as a * rsqrt(v)."""
+    if not is_op(node, "Div"):
+        return None
+    root = _inner(node.inputs[1], "Sqrt")
+    if root is None or root.inputs[0] is None or node.inputs[0] is None:
+        return None
+    return Pattern(RSQRT_PRODUCT, (node.inputs[0], root.inputs[0]), frozenset({root.outputs[0].name or ""}))
