@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hwopt.describe import Group
 
 _LONGEST = 8  # groups: a chain without a linear bottleneck is cut here
+_FAR = 20  # groups: a tensor read later than that (a U-Net's skip) does not hold a block together
 
 
 def block_numbers(groups: Sequence[Group], kinds: Sequence[str]) -> list[int]:
@@ -17,6 +18,7 @@ def block_numbers(groups: Sequence[Group], kinds: Sequence[str]) -> list[int]:
 
     A block ends where the tensor just written is the only live one (an articulation point of
     the main path) and its group is linear, as a bottleneck's projection or a residual Add is.
+    Skips that reach far (to a decoder, a feature pyramid) are not counted.
     """
     alone = _single_live(groups)
     numbers: list[int] = []
@@ -36,7 +38,8 @@ def _single_live(groups: Sequence[Group]) -> list[bool]:
     last: dict[int, int] = {}
     for i, group in enumerate(groups):
         for value in group.inputs:
-            last[id(value)] = i
+            far = i - made.get(id(value), 0) > _FAR
+            last[id(value)] = last.get(id(value), made.get(id(value), 0)) if far else i
     alive = 0
     result = []
     ends = [0] * (len(groups) + 1)

@@ -13,19 +13,20 @@ from hwopt.target import read_target
 
 TARGETS = Path(__file__).parents[1] / "targets"
 
-RESIDUAL = """
+HALVES = ",".join(["0.5"] * 24)
+RESIDUAL = f"""
 <ir_version: 8, opset_import: ["" : 13]>
 g (float[1,4,8,8] x) => (float[1,16] y) <
-  float[6,4,1,1] w = {%s}, float[4,6,1,1] v = {%s}, float[4] b = {1,2,3,4}, int64[2] s = {1, 16}
-> {
+  float[6,4,1,1] w = {{{HALVES}}}, float[4,6,1,1] v = {{{HALVES}}}, float[4] b = {{1,2,3,4}}, int64[2] s = {{1, 16}}
+> {{
   a = Conv(x, w)
   r = Relu(a)
   c = Conv(r, v, b)
   d = Add(c, x)
   p = MaxPool<kernel_shape=[4,4], strides=[4,4]>(d)
   y = Reshape(p, s)
-}
-""" % (",".join("0.5" for _ in range(24)), ",".join("0.5" for _ in range(24)))
+}}
+"""
 
 
 def random_intervals(seed: int) -> list[Interval]:
@@ -76,7 +77,8 @@ def test_fused_and_viewed_tensors_do_not_materialise() -> None:
     }
     assert [step.live_bytes for step in plan.steps] == [640, 896, 768, 272, 16]
     assert plan.lower_bound_bytes == 896 == plan.peak_bytes
-    assert plan.peak_step is not None and plan.peak_step.tensors == ("r", "c", "x")
+    assert plan.peak_step is not None
+    assert plan.peak_step.tensors == ("r", "c", "x")
 
 
 def test_element_size_is_that_of_the_targets_precision() -> None:
