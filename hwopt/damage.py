@@ -1,0 +1,180 @@
+"""What a lossy rewrite does to a model's output, on samples that did not fit its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from hwopt.accuracy import (
+    Drop,
+    Head,
+    Metric,
+    class_scores,
+    divergence,
+    drop_over_folds,
+    paired_drop,
+    relative_error,
+    right,
+)
+from hwopt.calibration import Labels
+from hwopt.nodes import Array
+from hwopt.repair.frontier import start_cut
+from hwopt.repair.reference import Reference
+from hwopt.repair.sequence import FULL, Effort, repair
+from hwopt.runtime import Session, batch_of, part, with_outputs
+
+KL = "kl"
+RELATIVE = "relative_error"
+TOP1 = "top1"
+PRICE_FOLDS = ((1, 2, 3), 0)  # fit on these folds, evaluate on that one
+PRICE_EFFORT = Effort(rows=20_000, elements=16_000_000, rounds=4)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """The difference between a base and a changed model.
+
+    kind: "kl" (mean over samples, nats) or "relative_error" (mean of |a-b|/|b|);
+    divergence: in that unit; agreement: share of equal top-1, None for no classifier;
+    before, after, drop: accuracy where labels or a metric are there; metric: its name;
+    per_fold: divergence on each held-out fold.
+    """
+
+    kind: str
+    divergence: float
+    agreement: float | None
+    metric: str | None
+    before: float | None
+    after: float | None
+    drop: Drop | None
+    samples: int
+    per_fold: tuple[float, ...]
+
+
+def cross_fitted(
+    reference: Reference,
+    changed: ir.Model,
+    *,
+    seed: int,
+    metric: Metric | None = None,
+    effort: Effort = FULL,
+) -> Damage:
+    """The damage of a changed model repaired once per fold without that fold, measured on it."""
+    folds = range(len(reference.calibration.folds))
+    outputs = []
+    for fold in folds:
+        others = [other for other in folds if other != fold]
+        fitted = repair(reference, changed, others, seed=seed, effort=effort)
+        outputs.append(outputs_of(reference, fitted, reference.calibration.folds[fold]))
+    return compare(reference, outputs, reference.calibration.folds, metric)
+
+
+def price_damage(
+    reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = PRICE_EFFORT
+) -> Damage:
+    """A cheap estimate of the damage: one repair on a few folds with less effort, one fold to judge it."""
+    train, test = PRICE_FOLDS
+    fitted = repair(reference, changed, train, seed=seed, effort=effort)
+    samples = tuple(i for i in reference.calibration.folds[test] if i in set(reference.recorded))
+    return compare(reference, [outputs_of(reference, fitted, samples)], [samples], None)
+
+
+def measured(reference: Reference, changed: ir.Model, *, metric: Metric | None = None) -> Damage:
+    """The damage of a model as it is, over all samples: for rewrites that fitted nothing."""
+    every = tuple(range(len(reference.calibration)))
+    return compare(reference, [outputs_of(reference, changed, every)], [every], metric)
+
+
+def outputs_of(reference: Reference, model: ir.Model, samples: Sequence[int]) -> dict[str, Array]:
+    """The outputs of a changed model, computed from where it departs from the base."""
+    names = [str(v.name) for v in model.graph.outputs]
+    size = batch_of(model)
+    recorded = set(reference.recorded)
+    cut = start_cut(reference, model) if all(i in recorded for i in samples) else None
+    session: Session | None = None
+    parts: dict[str, list[Array]] = {name: [] for name in names}
+    for begin in range(0, len(samples), size):
+        chosen = samples[begin : begin + size]
+        feeds = reference.at(cut, chosen) if cut else reference.feeds(chosen)
+        if session is None:
+            piece = part(model, feeds, names) if cut else with_outputs(model, names)
+            session = Session(piece, reference.threads)
+        for _, values in session.batches(feeds, size):
+            for name in names:
+                parts[name].append(values[name])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def compare(
+    reference: Reference,
+    outputs: Sequence[Mapping[str, Array]],
+    samples: Sequence[Sequence[int]],
+    metric: Metric | None,
+) -> Damage:
+    """The damage from the changed outputs of several sets of samples."""
+    labels = reference.calibration.labels
+    head = class_scores(reference.base, labels is not None)
+    whole = reference.outputs()
+    before = [{name: value[list(chosen)] for name, value in whole.items()} for chosen in samples]
+    errors = [_errors(old, new, head) for old, new in zip(before, outputs, strict=True)]
+    known = [None if labels is None else labels[list(chosen)] for chosen in samples]
+    accuracy = _accuracy(before, outputs, known, head, metric)
+    return Damage(
+        kind=RELATIVE if head is None else KL,
+        divergence=float(np.concatenate(errors).mean()),
+        agreement=None if head is None else _agreement(before, outputs, head),
+        metric=accuracy.metric,
+        before=accuracy.before,
+        after=accuracy.after,
+        drop=accuracy.drop,
+        samples=sum(len(chosen) for chosen in samples),
+        per_fold=tuple(float(error.mean()) for error in errors),
+    )
+
+
+def _errors(before: Mapping[str, Array], after: Mapping[str, Array], head: Head | None) -> Array:
+    if head is None:
+        return relative_error(before, after)
+    return divergence(before[head.output], after[head.output], head)
+
+
+def _agreement(
+    before: Sequence[Mapping[str, Array]], after: Sequence[Mapping[str, Array]], head: Head
+) -> float:
+    old = np.concatenate([values[head.output].argmax(axis=1) for values in before])
+    new = np.concatenate([values[head.output].argmax(axis=1) for values in after])
+    return float((old == new).mean())
+
+
+@dataclass(frozen=True)
+class _Accuracy:
+    metric: str | None = None
+    before: float | None = None
+    after: float | None = None
+    drop: Drop | None = None
+
+
+def _accuracy(
+    before: Sequence[Mapping[str, Array]],
+    after: Sequence[Mapping[str, Array]],
+    labels: Sequence[Labels | None],
+    head: Head | None,
+    metric: Metric | None,
+) -> _Accuracy:
+    """Accuracy before and after by the user's metric, else top-1 where there are labels."""
+    if metric is not None:
+        old = [metric(values, known) for values, known in zip(before, labels, strict=True)]
+        new = [metric(values, known) for values, known in zip(after, labels, strict=True)]
+        name = getattr(metric, "__name__", "metric")
+        return _Accuracy(name, float(np.mean(old)), float(np.mean(new)), drop_over_folds(old, new))
+    if head is None or any(known is None for known in labels):
+        return _Accuracy()
+    pairs = [(values, known) for values, known in zip(before, labels, strict=True) if known is not None]
+    old_right = np.concatenate([right(values[head.output], known) for values, known in pairs])
+    pairs = [(values, known) for values, known in zip(after, labels, strict=True) if known is not None]
+    new_right = np.concatenate([right(values[head.output], known) for values, known in pairs])
+    drop = paired_drop(old_right, new_right)
+    return _Accuracy(TOP1, float(old_right.mean()), float(new_right.mean()), drop)

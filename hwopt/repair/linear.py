@@ -1,0 +1,209 @@
+"""One view of what can be fitted: a Conv or a Gemm as a matrix applied to rows.
+
+A row is one output position of one sample: the patch that a convolution sees there, zero
+padded exactly as the convolution pads, or the input vector of a Gemm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from hwopt.nodes import Array, FloatArray, as_conv, attr_float, attr_int, constant_array, is_op, scalar
+
+Matrix = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a convolution looks: all by (height, width), pads as ONNX orders them."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: tuple[int, ...]
+    dilations: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A node that computes rows @ weight + bias.
+
+    weight: [groups, features, outputs of a group]; bias: [groups * outputs];
+    window: how a convolution's rows are cut out, None for a Gemm.
+    """
+
+    node: ir.Node
+    weight: Matrix
+    bias: Matrix
+    window: Window | None
+
+    @property
+    def input(self) -> ir.Value:
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def output(self) -> ir.Value:
+        return self.node.outputs[0]
+
+    @property
+    def features(self) -> int:
+        """Numbers in one row, over all groups."""
+        return int(self.weight.shape[0] * self.weight.shape[1])
+
+    @property
+    def outputs(self) -> int:
+        """Output channels over all groups."""
+        return int(self.weight.shape[0] * self.weight.shape[2])
+
+    def grid(self, values: Array) -> int:
+        """How many output positions one sample has."""
+        if self.window is None:
+            return 1
+        height, width = _output_size(values.shape[2:], self.window)
+        return height * width
+
+    def rows(self, values: Array, positions: Positions) -> FloatArray:
+        """The rows at some positions: [samples * positions, groups, features].
+
+        values: the node's input, samples first; positions: [samples, positions] flat indices
+        into the output's height x width.
+        """
+        if self.window is None:
+            return values.astype(np.float32, copy=False).reshape(len(values), 1, -1)
+        return _patches(values, positions, self.window, self.weight.shape[0])
+
+
+def _output_size(size: tuple[int, ...], window: Window) -> tuple[int, int]:
+    """(height, width) of a convolution's output for an input of this (height, width)."""
+    sizes = [
+        (size[a] + window.pads[a] + window.pads[a + 2] - window.dilations[a] * (window.kernel[a] - 1) - 1)
+        // window.strides[a]
+        + 1
+        for a in (0, 1)
+    ]
+    return sizes[0], sizes[1]
+
+
+def _patches(values: Array, positions: Positions, window: Window, groups: int) -> FloatArray:
+    top, left, bottom, right = window.pads
+    padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    height, width = padded.shape[2:]
+    (kh, kw), (dh, dw), (sh, sw) = window.kernel, window.dilations, window.strides
+    columns = _output_size(values.shape[2:], window)[1]
+    y0, x0 = positions // columns * sh, positions % columns * sw
+    offsets = (np.arange(kh)[:, None] * dh * width + np.arange(kw)[None, :] * dw).reshape(-1)
+    flat = (y0 * width + x0)[..., None] + offsets
+    samples, channels = padded.shape[:2]
+    planes = padded.reshape(samples, channels, height * width)
+    parts = [planes[n][:, flat[n]].transpose(1, 0, 2) for n in range(samples)]  # [positions, channels, k]
+    rows = np.stack(parts).astype(np.float32, copy=False)
+    return rows.reshape(samples * positions.shape[1], groups, -1)
+
+
+def as_linear(node: ir.Node) -> Linear | None:
+    """The node as something that can be fitted, or None where its weights are not constant."""
+    conv = as_conv(node)
+    if conv is not None:
+        per_group = conv.weight.reshape(conv.group, conv.out_channels // conv.group, -1).transpose(0, 2, 1)
+        window = Window(conv.kernel, conv.strides, conv.pads, conv.dilations)
+        return Linear(node, per_group.astype(np.float64), conv.bias.astype(np.float64), window)
+    return _as_gemm(node) if is_op(node, "Gemm") else None
+
+
+def _as_gemm(node: ir.Node) -> Linear | None:
+    weight = constant_array(node.inputs[1])
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    bias = constant_array(node.inputs[2]) if has_bias else np.zeros(1, np.float32)
+    if weight is None or bias is None or attr_int(node, "transA", 0) or weight.dtype != np.float32:
+        return None
+    matrix = weight.T if attr_int(node, "transB", 0) else weight
+    scaled = matrix.astype(np.float64) * attr_float(node, "alpha", 1.0)
+    shift = bias.astype(np.float64) * attr_float(node, "beta", 1.0)
+    if shift.size not in (1, matrix.shape[1]):
+        return None
+    return Linear(node, scaled[None], np.broadcast_to(shift.reshape(-1), (matrix.shape[1],)).copy(), None)
+
+
+def write(linear: Linear, weight: Matrix, bias: Matrix) -> None:
+    """Give the node new constants; constants shared with other nodes are left alone."""
+    node = linear.node
+    old = constant_array(node.inputs[1])
+    assert old is not None
+    if linear.window is not None:
+        stored, shift = weight.transpose(0, 2, 1).reshape(old.shape), bias
+    else:
+        matrix = weight[0] / attr_float(node, "alpha", 1.0)
+        stored = matrix.T if attr_int(node, "transB", 0) else matrix
+        shift = bias / attr_float(node, "beta", 1.0)
+    _replace(node, 1, stored, "weight")
+    _replace(node, 2, shift, "bias")
+
+
+def _replace(node: ir.Node, index: int, array: Matrix, role: str) -> None:
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    tensor = ir.tensor(np.ascontiguousarray(array, dtype=np.float32))
+    old = node.inputs[index] if index < len(node.inputs) else None
+    if old is not None and old.is_initializer() and len(old.uses()) == 1 and not old.is_graph_output():
+        tensor.name = old.name
+        old.const_value = tensor
+        old.shape, old.type = tensor.shape, ir.TensorType(tensor.dtype)  # type: ignore[assignment]
+        return
+    name = _fresh(graph, f"{node.outputs[0].name}.{role}")
+    tensor.name = name
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    if index >= len(node.inputs):
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+    producer = None if old is None else old.producer()
+    if old is not None and producer is not None and not old.uses() and not old.is_graph_output():
+        graph.remove(producer, safe=True)
+
+
+def _fresh(graph: ir.Graph, wanted: str) -> str:
+    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
+    taken |= {value.name for value in graph.inputs}
+    name, count = wanted, 0
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    return name
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The interval that an activation clips to: ReLU is (0, inf), ReLU6 (0, 6)."""
+
+    low: float
+    high: float
+
+
+def bounds_after(value: ir.Value) -> Bounds | None:
+    """What the only consumer of a value clips it to, or None where it is no clipping activation."""
+    uses = value.uses()
+    if value.is_graph_output() or len(uses) != 1:
+        return None
+    node = next(iter(uses)).node
+    if is_op(node, "Relu"):
+        return Bounds(0.0, float("inf"))
+    if not is_op(node, "Clip"):
+        return None
+    low = _bound(node, 1, "min", float("-inf"))
+    high = _bound(node, 2, "max", float("inf"))
+    return None if low is None or high is None else Bounds(low, high)
+
+
+def _bound(node: ir.Node, index: int, attribute: str, default: float) -> float | None:
+    """A bound of Clip as an input (opset 11 on) or as an attribute; None where it is not constant."""
+    if index < len(node.inputs) and node.inputs[index] is not None:
+        return scalar(node.inputs[index])
+    return attr_float(node, attribute, default)

@@ -1,0 +1,37 @@
+"""Large arrays: in memory up to a limit, memory-mapped files in a temporary folder beyond it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from hwopt.nodes import Array
+
+MEMORY_BYTES = 2 << 30
+
+
+class Store:
+    """Hands out uninitialised arrays; its folder disappears with it."""
+
+    def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._left = memory_bytes
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+        """An array of this shape, wherever there is room for it."""
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        if size <= self._left:
+            self._left -= size
+            return np.empty(shape, dtype)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="hwopt-")
+        self._files += 1
+        return np.memmap(Path(self._folder.name) / f"{self._files}.bin", dtype=dtype, mode="w+", shape=shape)
+
+    def release(self, array: Array) -> None:
+        """Say that an array in memory is no longer used."""
+        if not isinstance(array, np.memmap):
+            self._left += array.nbytes
