@@ -118,3 +118,8 @@ def _score(row: AccuracyRow, value: Number) -> str:
     if isinstance(value, Missing) or not is_share(row.metric):
         return number(value)
     return f"{100 * value:.2f}%"
+
+
+def value_of(figure: Figure) -> float | None:
+    """The bare value for sorting and shares; None where there is none."""
+    return None if isinstance(figure, Missing) else figure.value

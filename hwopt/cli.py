@@ -1,0 +1,294 @@
+"""The command line: a thin skin over `hwopt.optimize` and `hwopt.pipeline.analyze`.
+
+Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 a
+negative verdict, 2 bad input or usage (one line, nothing written), 3 a bug in hwopt (one line
+that names a folder with the traceback), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from hwopt import __version__, cli_show, cli_watch
+from hwopt.errors import BadInput, HwoptError
+from hwopt.limits import input_shape as parse_shape
+from hwopt.report.jsonable import json_text, to_json
+from hwopt.report.schema import Report
+from hwopt.trace import Listeners
+
+_DEBUG_VARIABLE = "HWOPT_DEBUG"
+_INTERRUPTED = 130
+_BUG = 3
+
+app = typer.Typer(
+    help="Rewrites a trained ONNX model so that it runs faster, or in less memory, on one accelerator.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+passes_app = typer.Typer(help="The rewrites there are.", rich_markup_mode=None)
+targets_app = typer.Typer(help="The accelerators there are.", rich_markup_mode=None)
+app.add_typer(passes_app, name="passes")
+app.add_typer(targets_app, name="targets")
+
+
+class Minimize(StrEnum):
+    """What the search makes small."""
+
+    LATENCY = "latency"
+    MEMORY = "memory"
+    SIZE = "size"
+    FOOTPRINT = "footprint"
+    DAMAGE = "damage"
+
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The ONNX model.", show_default=False)]
+TargetName = Annotated[
+    str, typer.Option("--target", "-t", help="An accelerator: a name (hwopt targets list) or a folder.")
+]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT.onnx", help="File to write.")]
+Calib = Annotated[Path | None, typer.Option(help="Calibration data: an image folder, .npz or .npy.")]
+Labels = Annotated[Path | None, typer.Option(help="CSV with columns file and label.")]
+Preprocess = Annotated[Path | None, typer.Option(help="How images become inputs: a preprocess.toml.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option("--input-shape", metavar="NAME:1,3,224,224", help="Shape of a dynamic input."),
+]
+MaxDrop = Annotated[
+    float | None, typer.Option(help="Largest drop of accuracy, a fraction: 0.01. Needs labels.")
+]
+MaxDivergence = Annotated[float | None, typer.Option(help="Largest divergence of the outputs.")]
+MaxLatency = Annotated[str | None, typer.Option(metavar="5ms|-30%", help="Largest latency.")]
+MaxMemory = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Largest arena of activations.")]
+MaxSize = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Largest size of the weights.")]
+MaxFootprint = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Arena and weights together.")]
+Objective = Annotated[Minimize, typer.Option(help="What to make small.")]
+Passes = Annotated[
+    list[str] | None, typer.Option(metavar="A,B", help="Only these passes (hwopt passes list).")
+]
+Disable = Annotated[list[str] | None, typer.Option(metavar="A,B", help="All passes but these.")]
+PlanFile = Annotated[Path | None, typer.Option(help="Replay this plan instead of searching for one.")]
+Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
+AllowUnpriced = Annotated[
+    bool, typer.Option("--allow-unpriced", help="Accept a latency limit where operators have no price.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
+Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report, and nothing else, as JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+) -> None:
+    """Shows the version, or the help where no command was given."""
+    if version:
+        print(f"hwopt {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def optimize(
+    model: Model,
+    target: TargetName,
+    output: Output = None,
+    calib: Calib = None,
+    labels: Labels = None,
+    preprocess: Preprocess = None,
+    input_shape: Shapes = None,
+    max_drop: MaxDrop = None,
+    max_divergence: MaxDivergence = None,
+    max_latency: MaxLatency = None,
+    max_memory: MaxMemory = None,
+    max_size: MaxSize = None,
+    max_footprint: MaxFootprint = None,
+    minimize: Objective = Minimize.LATENCY,
+    passes: Passes = None,
+    disable: Disable = None,
+    plan: PlanFile = None,
+    seed: Seed = 0,
+    allow_unpriced: AllowUnpriced = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rewrite MODEL for a target; writes OUT.onnx, OUT.plan.json, OUT.report.json and OUT.report.md."""
+    if output is None and not dry_run:
+        raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
+    shapes = _shapes(input_shape)
+    with _running(as_json, quiet) as listeners:
+        from hwopt.pipeline import optimize as run
+
+        result = run(
+            model,
+            target=target,
+            output=output,
+            calib=calib,
+            labels=labels,
+            preprocess=preprocess,
+            input_shapes=shapes,
+            max_drop=max_drop,
+            max_divergence=max_divergence,
+            max_latency=max_latency,
+            max_memory=max_memory,
+            max_size=max_size,
+            max_footprint=max_footprint,
+            minimize=minimize.value,
+            passes=_names(passes),
+            disable=_names(disable),
+            plan=plan,
+            seed=seed,
+            allow_unpriced=allow_unpriced,
+            dry_run=dry_run,
+            force=force,
+            command=_command_line(),
+            listeners=listeners,
+        )
+    if as_json:
+        _print_json(result.report)
+    else:
+        cli_show.show_result(result.report, result.files)
+
+
+@app.command()
+def analyze(
+    model: Model,
+    target: TargetName,
+    input_shape: Shapes = None,
+    measure: Measure = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show MODEL's latency and memory on a target, subgraph by subgraph. Nothing is changed."""
+    shapes = _shapes(input_shape)
+    with _running(as_json, quiet) as listeners:
+        from hwopt.pipeline import analyze as run
+
+        report = run(
+            model,
+            target=target,
+            input_shapes=shapes,
+            measure=measure,
+            command=_command_line(),
+            listeners=listeners,
+        )
+    if as_json:
+        _print_json(report)
+    else:
+        cli_show.show_analysis(report)
+
+
+@passes_app.command("list")
+def passes_list() -> None:
+    """Every rewrite: its risk, and what it does."""
+    from hwopt.registry import all_passes
+
+    rows = [[item.name, item.risk.value, item.summary] for item in all_passes()]
+    cli_show.show_table(["pass", "risk", "before --> after"], rows)
+
+
+@targets_app.command("list")
+def targets_list() -> None:
+    """Every accelerator that can be named."""
+    from hwopt.registry import all_targets
+
+    rows = [[item.name, item.precision, item.oracle.name, item.title] for item in all_targets()]
+    cli_show.show_table(["target", "precision", "oracle", "what it is"], rows)
+
+
+@targets_app.command("show")
+def targets_show(target: Annotated[str, typer.Argument(metavar="NAME|FOLDER")]) -> None:
+    """One accelerator: its hardware, its fusion rules, its cost model, its card."""
+    from hwopt.registry import load_target
+
+    cli_show.show_target(load_target(target))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; every failure is one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = get_command(app).main(args=given, prog_name="hwopt", standalone_mode=False)
+        if code == _INTERRUPTED:  # newer releases of typer make an exit code of Ctrl-C, older ones an Abort
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted, nothing was written", _INTERRUPTED)
+    except HwoptError as error:
+        return _bug(error, given) if error.exit_code == _BUG else _complain(str(error), error.exit_code)
+    except Exception as error:
+        # Usage errors are classes of click, or of the copy of it inside newer releases of typer.
+        describe = getattr(error, "format_message", None)
+        return _bug(error, given) if describe is None else _complain(_usage(describe(), given), 2)
+
+
+def _usage(text: str, arguments: Sequence[str]) -> str:
+    """A usage error, and where the options of that command are explained."""
+    words = [word for word in arguments[:1] if not word.startswith("-") and "No such command" not in text]
+    return f"{text.rstrip('.')} (see {shlex.join(['hwopt', *words, '--help'])})"
+
+
+def _complain(text: str, code: int) -> int:
+    """One line, whatever the text holds."""
+    print("hwopt: " + " ".join(text.split()), file=sys.stderr)
+    return code
+
+
+def _bug(error: BaseException, arguments: Sequence[str]) -> int:
+    from hwopt.crash import write_reproducer
+
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    folder = write_reproducer(error, arguments)
+    return _complain(f"a bug in hwopt: {what}; what is needed to reproduce it is in {folder}", _BUG)
+
+
+def _command_line() -> str:
+    return shlex.join(["hwopt", *sys.argv[1:]])
+
+
+def _debug_level() -> int:
+    """HWOPT_DEBUG, 0 to 4: the only place where it is read."""
+    text = os.environ.get(_DEBUG_VARIABLE, "0") or "0"
+    if text not in ("0", "1", "2", "3", "4"):
+        raise BadInput(f"{_DEBUG_VARIABLE}={text}: give a level from 0 to 4")
+    return int(text)
+
+
+def _names(lists: Sequence[str] | None) -> tuple[str, ...]:
+    """A,B and repeated options alike."""
+    return tuple(name.strip() for text in lists or () for name in text.split(",") if name.strip())
+
+
+def _shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
+    return dict(parse_shape(text) for text in texts or ())
+
+
+@contextmanager
+def _running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
+    """Listeners for the run. What libraries print meanwhile goes to standard error."""
+    with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, _debug_level()) as listeners:
+        yield listeners
+
+
+def _print_json(report: Report) -> None:
+    print(json_text(to_json(report)), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""What the command line shows of its results, on standard output. Called by hwopt.cli alone.
+
+rich is imported where it is needed, so that `hwopt --help` stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwopt.report import words
+from hwopt.report.schema import Costs, Missing, Outcome, Report
+from hwopt.target import Target
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_FILE_WIDTH = 160
+_SHOWN_UNPRICED = 5
+_SHOWN_SUBGRAPHS = 40
+
+
+def show_result(report: Report, files: Sequence[Path]) -> None:
+    """The outcome, the table of before and after, what was changed, and the files written."""
+    console = _console()
+    console.print(_headline(report), style="bold", markup=False)
+    _print_table(console, ["", "before", "after", "change", "source"], _summary_rows(report))
+    for line in _closing_lines(report):
+        console.print(line, markup=False)
+    for path in files:
+        console.print(f"wrote {path}", markup=False)
+
+
+def show_analysis(report: Report) -> None:
+    """What the model costs, subgraph by subgraph, and what bounds each."""
+    console = _console()
+    console.print(f"{report.model.path} on {report.target.name}", style="bold", markup=False)
+    header = ["", "kind", "engine", "latency", "share", "bound", "peak memory", "first node"]
+    _print_table(console, header, _subgraph_rows(report))
+    left = len(report.subgraphs.before) - _SHOWN_SUBGRAPHS
+    if left > 0:
+        console.print(f"and {left} quicker subgraphs (--json lists them all)", markup=False)
+    rows = [[row.what, row.before, row.source] for row in words.summary(report) if row.what != "accuracy"]
+    _print_table(console, ["", "whole model", "source"], rows)
+    for line in _unpriced_lines(report.before):
+        console.print(line, markup=False)
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A plain table on standard output."""
+    _print_table(_console(), header, rows)
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, wide enough that no table is cut for a file."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+
+
+def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _headline(report: Report) -> str:
+    endings = {
+        Outcome.CHANGED: "changed",
+        Outcome.UNCHANGED: "unchanged: nothing found that is better within the limits",
+        Outcome.BUDGET_NOT_MET: "limits not met, nothing written",
+        Outcome.ANALYSED: "analysed",
+    }
+    return f"{report.model.path} on {report.target.name}: {endings[report.outcome]}"
+
+
+def _summary_rows(report: Report) -> list[list[str]]:
+    return [[row.what, row.before, row.after, row.change, row.source] for row in words.summary(report)]
+
+
+def _closing_lines(report: Report) -> Iterator[str]:
+    taken: dict[str, int] = {}
+    for row in report.choices:
+        value = next((value for value in row.values if value.name == row.chosen), None)
+        for name in value.passes if value is not None else ():
+            taken[name] = taken.get(name, 0) + 1
+    if taken:
+        counts = ", ".join(f"{name} {count}x" for name, count in sorted(taken.items()))
+        yield f"passes that were chosen: {counts}"
+    yield from _unpriced_lines(report.before if isinstance(report.after, Missing) else report.after)
+    yield from (f"note: {note}" for note in report.notes)
+
+
+def _unpriced_lines(costs: Costs) -> Iterator[str]:
+    """Operators without a price are named, never passed over in silence."""
+    for item in costs.unpriced[:_SHOWN_UNPRICED]:
+        yield f"not priced: {item.op} '{item.node}': {item.reason}"
+    left = len(costs.unpriced) - _SHOWN_UNPRICED
+    if left > 0:
+        yield f"not priced: {left} more operators (the report lists them all)"
+
+
+def _subgraph_rows(report: Report) -> list[list[str]]:
+    """The slowest subgraphs first."""
+    priced = [(words.value_of(row.latency_us), row) for row in report.subgraphs.before]
+    whole = sum(value for value, _ in priced if value is not None)
+    priced.sort(key=lambda item: -(item[0] or 0.0))
+    return [
+        [
+            row.id,
+            row.kind,
+            row.engine or "none",
+            words.latency(row.latency_us),
+            "-" if value is None or not whole else f"{100 * value / whole:.1f}%",
+            row.bound or "-",
+            words.size(row.peak_bytes),
+            row.nodes[0] if row.nodes else "-",
+        ]
+        for value, row in priced[:_SHOWN_SUBGRAPHS]
+    ]
+
+
+def show_target(target: Target) -> None:
+    """A target's hardware, fusion rules, oracle and cost model, then its card."""
+    show_table(["", target.name], _target_rows(target))
+    card = target.folder / "card.md"
+    if card.is_file():
+        print(card.read_text("utf-8"), end="")
+
+
+def _target_rows(target: Target) -> list[list[str]]:
+    array = ", ".join(f"{name} {size}" for name, size in target.array.items())
+    memories = [
+        [f"memory {item.name}", f"{words.byte_count(item.bytes)}, {item.bytes_per_cycle:g} bytes per cycle"]
+        for item in target.memories
+    ]
+    engines = [[f"engine {item.name}", ", ".join(sorted(item.ops))] for item in target.engines]
+    pin = target.cost_model
+    return [
+        ["title", target.title],
+        ["folder", str(target.folder)],
+        ["precision", target.precision],
+        ["clock", f"{target.clock_mhz:g} MHz"],
+        ["MACs per cycle", f"{target.macs_per_cycle}" + (f" ({array})" if array else "")],
+        ["channel multiples", ", ".join(map(str, target.channel_multiples))],
+        ["weights compressed", "yes" if target.weights_compressed else "no"],
+        *memories,
+        *engines,
+        ["oracle", target.oracle.name],
+        ["cost model", "none" if pin is None else f"{pin.file}, SHA-256 {pin.sha256}"],
+    ]

@@ -1,0 +1,104 @@
+"""Listeners of the command line: a log for HWOPT_DEBUG, a progress display for a terminal.
+
+Both write to standard error. rich is imported only where a display is shown.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, TextIO
+
+from hwopt import trace
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+# The level of HWOPT_DEBUG from which an event is logged: 1 stages, 2 what was done, 3 what was
+# offered, 4 everything.
+_LEVELS: dict[type[object], int] = {
+    trace.StageStarted: 1,
+    trace.StageDone: 1,
+    trace.CheckFailed: 1,
+    trace.RewriteApplied: 2,
+    trace.PassDone: 2,
+    trace.ValueFound: 3,
+    trace.RepairFitted: 3,
+}
+_ALL = 4
+
+
+class LogListener:
+    """Writes one line per event, up to a level of detail (HWOPT_DEBUG)."""
+
+    def __init__(self, level: int, stream: TextIO) -> None:
+        self._level = level
+        self._stream = stream
+        self._start = perf_counter()
+
+    def __call__(self, event: trace.Event, /) -> None:
+        if _LEVELS.get(type(event), _ALL) <= self._level:
+            self._stream.write(f"[{perf_counter() - self._start:8.2f}s] {event}\n")
+
+
+class ProgressListener:
+    """Keeps one line per running stage on a terminal."""
+
+    def __init__(self, display: Progress) -> None:
+        self._display = display
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: trace.Event, /) -> None:
+        if isinstance(event, trace.StageStarted):
+            self._task(event.name)
+        elif isinstance(event, trace.Progress):
+            task = self._task(event.stage)
+            self._display.update(task, completed=event.done, total=event.total or None)
+        elif isinstance(event, trace.StageDone) and event.name in self._tasks:
+            self._display.remove_task(self._tasks.pop(event.name))
+
+    def _task(self, name: str) -> TaskID:
+        if name not in self._tasks:
+            self._tasks[name] = self._display.add_task(name, total=None)
+        return self._tasks[name]
+
+
+@contextmanager
+def watching(quiet: bool, debug: int) -> Iterator[trace.Listeners]:
+    """Listeners for one command: a log where HWOPT_DEBUG asks for it, else a display on a terminal."""
+    if debug > 0:
+        yield (LogListener(debug, sys.stderr),)
+        return
+    if quiet or not sys.stderr.isatty():
+        yield ()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        yield (ProgressListener(display),)
+
+
+@contextmanager
+def stdout_kept_clean() -> Iterator[None]:
+    """Sends what libraries print to standard error, so that standard output holds results alone.
+
+    Works on the file descriptor, because native code prints past Python's sys.stdout.
+    """
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # started without a standard output
+        yield
+        return
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)

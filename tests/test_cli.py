@@ -1,0 +1,96 @@
+"""The command line through a real process: help, lists, and one line for every mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hwopt import __version__
+
+ROOT = Path(__file__).parent.parent
+
+
+def hwopt(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m hwopt.cli` with these arguments."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment}
+    command = [sys.executable, "-m", "hwopt.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_version_and_help() -> None:
+    assert hwopt("--version").stdout == f"hwopt {__version__}\n"
+    assert "optimize" in hwopt("--help").stdout
+    assert hwopt().stdout == hwopt("--help").stdout
+
+
+def test_every_promised_option_is_in_the_help() -> None:
+    text = hwopt("optimize", "--help").stdout
+    promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
+        --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
+        --allow-unpriced --dry-run --force --json --quiet"""
+    assert [option for option in promised.split() if option not in text] == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """What makes `hwopt --help` quick, without a clock."""
+    script = (
+        "import sys\nfrom hwopt.cli import main\ncode = main(['--help'])\n"
+        "heavy = {'onnx', 'onnx_ir', 'onnxruntime', 'numpy', 'scipy', 'xgboost', 'networkx', 'highspy'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_lists_show_what_there_is() -> None:
+    passes = hwopt("passes", "list")
+    assert passes.returncode == 0
+    assert "densify_depthwise" in passes.stdout
+    targets = hwopt("targets", "list")
+    assert targets.returncode == 0
+    assert "edge-npu" in targets.stdout
+    assert "ethos-u55-256" in targets.stdout
+
+
+def test_a_target_is_shown_with_its_hardware() -> None:
+    shown = hwopt("targets", "show", "ethos-u55-256").stdout
+    assert "500 MHz" in shown
+    assert "256" in shown
+
+
+# What is typed, and what the one line must name.
+MISTAKES = [
+    (["optimise"], "No such command 'optimise'"),
+    (["optimize"], "MODEL"),
+    (["optimize", "m.onnx"], "--target"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "--no-such-option"], "--no-such-option"),
+    (["optimize", "m.onnx", "-t", "edge-npu"], "-o OUT.onnx"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--seed", "often"], "--seed"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--minimize", "speed"], "latency"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--max-drop", "little"], "--max-drop"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--input-shape", "x:1,?"], "--input-shape"),
+    (["targets", "show", "edge-nqu"], "did you mean 'edge-npu'?"),
+    (["passes"], "hwopt passes --help"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), MISTAKES)
+def test_a_mistake_is_answered_with_one_line(arguments: list[str], named: str, tmp_path: Path) -> None:
+    done = hwopt(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("hwopt: ")
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_debug_level_is_checked(tmp_path: Path) -> None:
+    done = hwopt("optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", cwd=tmp_path, HWOPT_DEBUG="loud")
+    assert done.returncode == 2
+    assert "HWOPT_DEBUG=loud" in done.stderr

@@ -1,0 +1,102 @@
+"""Parts of the command line in this process: crashes, listeners, clean standard output."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from hwopt import cli, cli_watch, trace
+from hwopt.errors import BudgetNotMet, HwoptError, RewriteFailed
+
+
+def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
+    """The exit code of `hwopt passes list` where that raises the error."""
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("hwopt.registry.all_passes", fail)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return cli.main(["passes", "list"])
+
+
+def test_a_verdict_is_exit_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert raising(BudgetNotMet("closest plan\nis 6 ms"), monkeypatch, tmp_path) == 1
+    assert capsys.readouterr().err == "hwopt: closest plan is 6 ms\n"
+
+
+def test_an_interruption_is_exit_130(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert raising(KeyboardInterrupt(), monkeypatch, tmp_path) == 130
+    assert capsys.readouterr().err.strip() == "hwopt: interrupted, nothing was written"
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("a secret\nhabit"), RewriteFailed("broke"), HwoptError("odd")]
+)
+def test_a_bug_is_exit_3_and_leaves_a_reproducer(
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert raising(error, monkeypatch, tmp_path) == 3
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    folder = Path(line.rsplit(" ", 1)[1].strip())
+    assert folder.parent == tmp_path
+    assert type(error).__name__ in (folder / "traceback.txt").read_text()
+    assert "hwopt passes list" in (folder / "command.txt").read_text()
+    assert "numpy" in (folder / "versions.txt").read_text()
+
+
+def test_the_log_shows_more_at_each_level() -> None:
+    events: list[trace.Event] = [
+        trace.StageStarted("load"),
+        trace.RewriteApplied(1, "densify_depthwise", "form-1", "dense", 10, 10),
+        trace.ValueFound("densify_depthwise", "form-1", "dense"),
+        trace.PlaceSkipped("fuse_ibn", "conv_1", "weight is not a constant"),
+    ]
+    counts = []
+    for level in range(5):
+        stream = io.StringIO()
+        for event in events:
+            trace.emit((cli_watch.LogListener(level, stream),), event)
+        counts.append(stream.getvalue().count("\n"))
+    assert counts == [0, 1, 2, 3, 4]
+
+
+def test_native_prints_do_not_reach_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with cli_watch.stdout_kept_clean():
+        os.write(1, b"chatter of a library\n")
+    os.write(1, b"result\n")
+    captured = capfd.readouterr()
+    assert captured.out == "result\n"
+    assert captured.err == "chatter of a library\n"
+
+
+def test_stages_are_timed_even_where_they_fail() -> None:
+    timings = trace.Timings()
+    with pytest.raises(ValueError, match="stop"), trace.stage((timings,), "price"):
+        raise ValueError("stop")
+    with trace.stage((timings,), "load"):
+        pass
+    with trace.stage((timings,), "price"):
+        pass
+    assert list(timings.to_json()) == ["price", "load"]
+    assert all(value >= 0 for value in timings.seconds.values())
+
+
+def test_the_recorder_keeps_what_was_passed_over() -> None:
+    recorder = trace.Recorder()
+    skipped = trace.PlaceSkipped("fuse_ibn", "conv_1", "because")
+    with trace.timed_pass((recorder,), "fuse_ibn", 7):
+        trace.emit((recorder,), skipped)
+    assert recorder.skipped() == [skipped]
+    assert isinstance(recorder.events[-1], trace.PassDone)
