@@ -17,7 +17,8 @@ HALVES = ",".join(["0.5"] * 24)
 RESIDUAL = f"""
 <ir_version: 8, opset_import: ["" : 13]>
 g (float[1,4,8,8] x) => (float[1,16] y) <
-  float[6,4,1,1] w = {{{HALVES}}}, float[4,6,1,1] v = {{{HALVES}}}, float[4] b = {{1,2,3,4}}, int64[2] s = {{1, 16}}
+  float[6,4,1,1] w = {{{HALVES}}}, float[4,6,1,1] v = {{{HALVES}}},
+  float[4] b = {{1,2,3,4}}, int64[2] s = {{1, 16}}
 > {{
   a = Conv(x, w)
   r = Relu(a)
