@@ -42,7 +42,7 @@ def pack(header: Header, boosters: Sequence[bytes]) -> bytes:
     table = {**vars(header), "sizes": [len(booster) for booster in boosters]}
     text = json.dumps(table, sort_keys=True).encode()
     data = _MAGIC + len(text).to_bytes(4, "big") + text + b"".join(boosters)
-    return lzma.compress(data, format=lzma.FORMAT_XZ, preset=9 | lzma.PRESET_EXTREME)
+    return lzma.compress(data, format=lzma.FORMAT_XZ, preset=6)
 
 
 def unpack(path: Path, sha256: str) -> tuple[Header, list[bytes]]:
