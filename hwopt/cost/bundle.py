@@ -23,13 +23,14 @@ class Header:
     """What is needed beside the boosters.
 
     feature_version, roofline: what the features and the residual mean (a hash of the target's
-    numbers that the roofline uses). data_sha256: the measurement file. rows: number of
+    numbers that the roofline uses). streamed: which roofline it is. data_sha256: the measurement file. rows: number of
     training rows per kind. spread: per kind, one standard deviation of log latency that the
     members cannot see; member_weight: by how much their disagreement is scaled.
     """
 
     feature_version: int
     roofline: str
+    streamed: bool
     data_sha256: str
     rows: Mapping[str, int]
     spread: Mapping[str, float]

@@ -29,10 +29,12 @@ _COUNTS = (
 _LOGARITHMS = ("macs", "weights", "encoded", "in_elements", "in_second", "out_elements", "group")
 
 
-def features(signatures: Sequence[Signature], target: Target) -> tuple[Matrix, Bounds]:
+def features(
+    signatures: Sequence[Signature], target: Target, streamed: bool = False
+) -> tuple[Matrix, Bounds]:
     """The feature matrix [signatures, features] and the roofline of each row in cycles."""
     rows = table(signatures)
-    bounds = roofline(rows, target)
+    bounds = roofline(rows, target, streamed)
     columns = {
         **_words(rows),
         **{name: rows[name] for name in _COUNTS},

@@ -53,7 +53,7 @@ class CostModel:
 
     def log_cycles(self, signatures: Sequence[Signature]) -> tuple[Column, Column]:
         """Mean and standard deviation of the logarithm of cycles, one entry per signature."""
-        matrix, bounds = features(signatures, self.target)
+        matrix, bounds = features(signatures, self.target, self.header.streamed)
         members = predict_members(self._boosters, matrix)
         spread = np.array([self.header.spread.get(s.kind, _UNKNOWN_SPREAD) for s in signatures])
         disagreement = members.var(axis=0, ddof=1) * self.header.member_weight

@@ -27,8 +27,12 @@ class Bounds:
     cycles: Column
 
 
-def roofline(rows: Mapping[str, Column], target: Target) -> Bounds:
-    """Bounds for each row of hwopt.cost.raw.table."""
+def roofline(rows: Mapping[str, Column], target: Target, streamed: bool = False) -> Bounds:
+    """Bounds for each row of hwopt.cost.raw.table.
+
+    streamed: between operators activations go through the outermost memory, as where layers are
+        run one by one; else only what does not fit the innermost memory does.
+    """
     mac = padded_macs(rows, target) / target.macs_per_cycle
     activations = (rows["in_elements"] + rows["out_elements"]) * target.element_bytes
     weights = stored_weights(rows, target)
@@ -36,7 +40,7 @@ def roofline(rows: Mapping[str, Column], target: Target) -> Bounds:
     on_chip = (activations + weights) / inner.bytes_per_cycle
     off_chip = np.zeros_like(on_chip)
     if len(target.memories) > 1:
-        spilled = np.maximum(activations - inner.bytes, 0.0)
+        spilled = activations if streamed else np.maximum(activations - inner.bytes, 0.0)
         off_chip = (weights + spilled) / target.memories[-1].bytes_per_cycle
     largest = np.maximum(np.maximum(mac, on_chip), off_chip)
     return Bounds(mac, on_chip, off_chip, np.maximum(largest, _LEAST_CYCLES))

@@ -12,7 +12,9 @@ import xgboost
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
 from hwopt.cost.features import FEATURE_VERSION, Matrix, features
-from hwopt.cost.model import CostModel, load_booster, predict_members, roofline_hash
+from hwopt.cost.model import CostModel, load_booster, roofline_hash
+from hwopt.cost.raw import table
+from hwopt.cost.roofline import roofline
 from hwopt.signature import VIEW
 from hwopt.target import Target
 
@@ -58,9 +60,9 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     the spread. Single-threaded and seeded: equal input gives equal bytes.
     """
     rows = usable(samples)
-    matrix, bounds = features([s.signature for s in rows], target)
-    cycles = np.array([s.latency_us for s in rows]) * target.clock_mhz
-    residual = np.log(cycles) - np.log(bounds.cycles)
+    streamed = _is_streamed(rows, target)
+    matrix, bounds = features([s.signature for s in rows], target, streamed)
+    residual = _log_cycles(rows, target) - np.log(bounds.cycles)
     fold = _folds(rows, settings.seed)
     raw, errors, kinds = [], [], []
     for member in range(settings.members):
@@ -73,6 +75,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     header = Header(
         feature_version=FEATURE_VERSION,
         roofline=roofline_hash(target),
+        streamed=streamed,
         data_sha256=data_sha256,
         rows=_count(rows),
         spread=_spread_by_kind(np.concatenate(errors), kinds),
@@ -81,6 +84,20 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     )
     boosters = [load_booster(data) for data in raw]
     return Trained(CostModel(target, header, boosters), header, tuple(raw))
+
+
+def _log_cycles(rows: Sequence[Sample], target: Target) -> Column:
+    return np.asarray(np.log([row.latency_us * target.clock_mhz for row in rows]))
+
+
+def _is_streamed(rows: Sequence[Sample], target: Target) -> bool:
+    """Which roofline the measurements follow more closely: the one that leaves less to explain."""
+    numbers = table([row.signature for row in rows])
+    left = [
+        float(np.var(_log_cycles(rows, target) - np.log(roofline(numbers, target, streamed).cycles)))
+        for streamed in (False, True)
+    ]
+    return left[1] < left[0]
 
 
 def _folds(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
@@ -129,10 +146,3 @@ def _spread(errors: Column) -> float:
         return _LEAST_SPREAD
     clipped = np.minimum(np.abs(errors), np.quantile(np.abs(errors), 0.99))
     return max(float(np.sqrt(np.mean(clipped**2))), _LEAST_SPREAD)
-
-
-def member_predictions(trained: Trained, samples: Sequence[Sample]) -> Column:
-    """Each member's log cycles, [members, rows]: for looking into a model."""
-    matrix, bounds = features([s.signature for s in samples], trained.model.target)
-    boosters = [load_booster(data) for data in trained.boosters]
-    return predict_members(boosters, matrix) + np.log(bounds.cycles)
