@@ -20,12 +20,11 @@ from hwopt.oracles.tflite_elementwise import operands, unary
 from hwopt.oracles.tflite_facts import find_facts
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered, to_last
 from hwopt.oracles.tflite_layout import prefers_last
-from hwopt.oracles.tflite_pads import SAME
+from hwopt.oracles.tflite_pads import SAME, Window
 from hwopt.oracles.tflite_patterns import HARD_SWISH, Pattern, find_patterns
+from hwopt.oracles.tflite_pool import pool_options
 from hwopt.oracles.tflite_quant import FEATURE
 from hwopt.oracles.tflite_schema import TfGraph, serialise
-
-LOWERING_VERSION = 1  # raise it with every change that may alter a file
 
 Handler = Callable[[Builder, ir.Node], None]
 
@@ -197,15 +196,8 @@ def _start(builder: Builder, value: ir.Value, guarded: bool) -> int:
 
 def _guard(builder: Builder, source: Feature, output: Feature) -> None:
     builder.owner = None
-    options = {
-        "Padding": SAME,
-        "StrideH": 1,
-        "StrideW": 1,
-        "FilterHeight": 2,
-        "FilterWidth": 2,
-        "FusedActivationFunction": 0,
-    }
-    builder.emit("MAX_POOL_2D", (source.index,), output, options)
+    window = Window((2, 2), (1, 1), (1, 1), None, "SAME_UPPER")
+    builder.emit("MAX_POOL_2D", (source.index,), output, pool_options(window, SAME, 0))
 
 
 def _cut(builder: Builder, value: ir.Value) -> int:

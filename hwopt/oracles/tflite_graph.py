@@ -88,7 +88,7 @@ class Builder:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def ints(self, values: Sequence[int] | Array) -> int:
+    def ints(self, values: int | Sequence[int] | Array) -> int:
         """A constant int32 vector or scalar (axes, shapes, paddings)."""
         data = np.asarray(values, np.int32)
         return self.add(TfTensor(self._fresh("ints"), data.shape, "int32", None, data))

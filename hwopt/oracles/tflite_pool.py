@@ -8,7 +8,7 @@ import onnx_ir as ir
 from hwopt.nodes import attr_int, attr_ints
 from hwopt.oracles.tflite_fusing import sink
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered
-from hwopt.oracles.tflite_pads import SAME, Window, pad_codes
+from hwopt.oracles.tflite_pads import SAME, VALID, Window, pad_codes
 from hwopt.oracles.tflite_quant import FEATURE
 
 _REDUCTIONS = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX"}
@@ -34,19 +34,13 @@ def lower_pool(builder: Builder, node: ir.Node) -> None:
     output = builder.new(
         (shape[0], shape[2], shape[3], shape[1]), Layout.LAST, target.quant, target.value.name
     )
-    options = {
-        "Padding": padding,
-        **window.options(),
-        "FilterHeight": window.kernel[0],
-        "FilterWidth": window.kernel[1],
-        "FusedActivationFunction": target.activation,
-    }
+    options = pool_options(window, padding, target.activation)
     builder.emit("AVERAGE_POOL_2D" if average else "MAX_POOL_2D", (feature.index,), output, options)
     builder.bind(target.value, output)
 
 
 def lower_global_pool(builder: Builder, node: ir.Node) -> None:
-    """GlobalAveragePool and GlobalMaxPool as a reduction over height and width."""
+    """GlobalAveragePool and GlobalMaxPool: one window over all, or a reduction."""
     feature = builder.last(node.inputs[0])
     axes = tuple(range(1, len(feature.shape) - 1))
     _reduce(builder, feature, _GLOBAL[node.op_type], axes, Layout.LAST, node.outputs[0])
@@ -86,6 +80,30 @@ def _reduce(
 ) -> Feature:
     shape = [1 if axis in axes else size for axis, size in enumerate(feature.shape)]
     output = builder.new(shape, layout, FEATURE if opcode == "SUM" else feature.quant, value.name)
-    builder.emit(opcode, (feature.index, builder.ints(axes)), output, {"KeepDims": True})
+    if opcode == "MEAN" and len(shape) == 4 and axes == (1, 2) and _fits_a_pool(feature):
+        builder.emit("AVERAGE_POOL_2D", (feature.index,), output, _whole_window(feature))
+    else:
+        builder.emit(opcode, (feature.index, builder.ints(axes)), output, {"KeepDims": True})
     builder.bind(value, output)
     return output
+
+
+def _fits_a_pool(feature: Feature) -> bool:
+    """Vela pools up to 256 x 256 at once, at less than half the price of a MEAN."""
+    return max(feature.shape[1:3]) <= 256
+
+
+def _whole_window(feature: Feature) -> dict[str, int | float | bool]:
+    window = Window(feature.shape[1:3], (1, 1), (1, 1), None, "VALID")
+    return pool_options(window, VALID, 0)
+
+
+def pool_options(window: Window, padding: int, activation: int) -> dict[str, int | float | bool]:
+    """The option fields of a TFLite pool."""
+    return {
+        "Padding": padding,
+        **window.options(),
+        "FilterHeight": window.kernel[0],
+        "FilterWidth": window.kernel[1],
+        "FusedActivationFunction": activation,
+    }
