@@ -23,9 +23,10 @@ class Header:
     """What is needed beside the boosters.
 
     feature_version, roofline: what the features and the residual mean (a hash of the target's
-    numbers that the roofline uses). streamed: which roofline it is. data_sha256: the measurement file. rows: number of
-    training rows per kind. spread: per kind, one standard deviation of log latency that the
-    members cannot see; member_weight: by how much their disagreement is scaled.
+        numbers that the roofline uses). streamed: which roofline it is.
+    data_sha256: the measurement file. rows: number of training rows per kind.
+    spread: per kind, one standard deviation of log latency that the members cannot see;
+        member_weight: by how much their disagreement is scaled.
     """
 
     feature_version: int
