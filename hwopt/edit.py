@@ -64,7 +64,7 @@ def drop_if_unused(graph: ir.Graph, value: ir.Value) -> None:
     if value.uses() or value.is_graph_output() or value.is_graph_input():
         return
     producer = value.producer()
-    if producer is not None and is_op(producer, "Constant"):
+    if producer is not None and producer.graph is graph and is_op(producer, "Constant"):
         graph.remove(producer, safe=True)
     elif value.is_initializer() and value.name:
         graph.initializers.pop(value.name, None)

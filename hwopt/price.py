@@ -51,9 +51,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Draft:
-    """A joint value's subgraphs, before the cost model has seen them."""
+    """A joint value's subgraphs, before the cost model has seen them: (label, signature) of each."""
 
-    signatures: tuple[Signature, ...]
+    runnable: tuple[tuple[str, Signature], ...]
     weight_bytes: int
     peak_bytes: int
     macs: int
@@ -91,7 +91,7 @@ def price(
     touched: dict[tuple[str, ...], list[dict[tuple[str, ...], Price]]] = defaultdict(list)
     for cell, table in zip(cells, drafts, strict=True):
         touched[tuple(c.id for c in cell.choices)].append(
-            {key: _priced(draft, costs) for key, draft in table.items()}
+            {key: _priced(draft, costs, cost_model) for key, draft in table.items()}
         )
     fixed = touched.pop((), [])
     scopes = [
@@ -170,7 +170,7 @@ def _draft(
     groups = partition(model, shapes, scene.target, region=nodes).subgraphs
     outside = max(scene.outside_bytes[step] for step in cell.steps)
     return Draft(
-        tuple(group.signature for group in groups if group.priced and group.kind != VIEW),
+        tuple((group.label, group.signature) for group in groups if group.priced and group.kind != VIEW),
         sum(weight_bytes(group.signature, scene.target) for group in groups),
         outside + max((_io_bytes(group, shapes, scene.target) for group in groups), default=0),
         sum(macs(group.signature) for group in groups),
@@ -188,19 +188,24 @@ def _predict(
 ) -> dict[Signature, Estimate]:
     """One batched call for every distinct signature of all tables."""
     distinct = list(
-        dict.fromkeys(s for table in drafts for draft in table.values() for s in draft.signatures)
+        dict.fromkeys(s for table in drafts for draft in table.values() for _, s in draft.runnable)
     )
     return dict(zip(distinct, cost_model.predict(distinct), strict=True))
 
 
-def _priced(draft: Draft, costs: Mapping[Signature, Estimate]) -> Price:
-    latencies = [costs[signature] for signature in draft.signatures]
-    latency = Estimate(
-        sum(item.value for item in latencies),
-        sqrt(sum(item.spread**2 for item in latencies)),
-        Source.PREDICTED,
+def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: CostModel) -> Price:
+    known = [costs[signature] for _, signature in draft.runnable if cost_model.knows(signature)]
+    latency = sum(item.value for item in known)
+    spread = sqrt(sum(item.spread**2 for item in known))
+    guessed = tuple(name for name, signature in draft.runnable if not cost_model.knows(signature))
+    return Price(
+        Estimate(latency, spread, Source.PREDICTED),
+        draft.weight_bytes,
+        draft.peak_bytes,
+        draft.macs,
+        0.0,
+        draft.unpriced + guessed,
     )
-    return Price(latency, draft.weight_bytes, draft.peak_bytes, draft.macs, 0.0, draft.unpriced)
 
 
 def _sum_tables(tables: Sequence[Mapping[tuple[str, ...], Price]]) -> dict[tuple[str, ...], Price]:

@@ -1,0 +1,175 @@
+"""What a whole model costs on a target: predicted by the cost model, and asked of the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from hwopt.cost.model import CostModel
+from hwopt.cost.raw import table
+from hwopt.cost.roofline import roofline
+from hwopt.errors import BadInput
+from hwopt.estimate import Estimate, Source, total
+from hwopt.ir import model_bytes
+from hwopt.memory import MemoryPlan, plan_memory, weight_bytes
+from hwopt.nodes import constant, label
+from hwopt.oracles.protocol import Job, Measurement, Oracle, Progress, Unmeasured
+from hwopt.partition import Partition, Subgraph, partition
+from hwopt.shapes import TensorInfo, bind_inputs, infer_shapes
+from hwopt.signature import VIEW, macs
+from hwopt.target import Target
+
+InputShapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One subgraph with its predicted latency, None where nobody has a figure, and what bounds it."""
+
+    subgraph: Subgraph
+    latency_us: Estimate | None
+    bound: str
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A model on a target. latency_us is the sum over the parts that have a price."""
+
+    shapes: Mapping[str, TensorInfo]
+    partition: Partition
+    memory: MemoryPlan
+    parts: tuple[Part, ...]
+    latency_us: Estimate
+    weight_bytes: int
+    macs: int
+    params: int
+    nodes: int
+    unpriced: Mapping[str, str]  # label -> reason
+
+    @property
+    def footprint_bytes(self) -> int:
+        return self.memory.peak_bytes + self.weight_bytes
+
+
+@dataclass(frozen=True)
+class OracleAnswer:
+    """The oracle's own figures for a whole model, or the reason why there are none."""
+
+    measurement: Measurement | None
+    reason: str = ""
+    source: Source = Source.COMPILED
+
+
+def comparable(before: OracleAnswer, after: OracleAnswer) -> bool:
+    """Whether both figures speak of the same share of the model: as many operators left out of each."""
+    one, two = before.measurement, after.measurement
+    return one is not None and two is not None and len(one.unpriced) == len(two.unpriced)
+
+
+def assess(model: ir.Model, input_shapes: InputShapes, target: Target, cost_model: CostModel) -> Assessment:
+    """Predicted latency, arena, weights and counts of a model."""
+    shapes = infer_shapes(model, input_shapes)
+    parts = partition(model, shapes, target)
+    memory = plan_memory(model, shapes, parts, target)
+    priced = _priced_parts(parts, memory, target, cost_model)
+    return Assessment(
+        shapes=shapes,
+        partition=parts,
+        memory=memory,
+        parts=priced,
+        latency_us=total(part.latency_us for part in priced if part.latency_us is not None),
+        weight_bytes=sum(weight_bytes(group.signature, target) for group in parts.subgraphs),
+        macs=sum(macs(group.signature) for group in parts.subgraphs),
+        params=_params(model),
+        nodes=model.graph.num_nodes(),
+        unpriced=_unpriced(parts, target, cost_model),
+    )
+
+
+def _unpriced(parts: Partition, target: Target, cost_model: CostModel) -> dict[str, str]:
+    found = {}
+    for group in parts.subgraphs:
+        if not group.priced:
+            found[group.label] = group.reason
+        elif not cost_model.knows(group.signature):
+            found[group.label] = f"no operator of kind '{group.kind}' was ever measured on {target.name}"
+    return found
+
+
+def _priced_parts(
+    parts: Partition, memory: MemoryPlan, target: Target, cost_model: CostModel
+) -> tuple[Part, ...]:
+    groups = [g for g in parts.subgraphs if g.priced and cost_model.knows(g.signature)]
+    latency = dict(zip(groups, cost_model.predict([g.signature for g in groups]), strict=True))
+    bounds = dict(zip(groups, _bounds(groups, target), strict=True))
+    return tuple(
+        Part(group, latency.get(group), bounds.get(group, ""), step.live_bytes)
+        for group, step in zip(parts.subgraphs, memory.steps, strict=True)
+    )
+
+
+def _bounds(groups: Sequence[Subgraph], target: Target) -> list[str]:
+    """Which roof of the roofline is the lowest for each group."""
+    if not groups:
+        return []
+    roofs = roofline(table([g.signature for g in groups]), target)
+    names = np.array(["compute", "on_chip", "off_chip"])
+    worst = np.argmax(np.stack([roofs.mac, roofs.on_chip, roofs.off_chip]), axis=0)
+    return ["" if g.kind == VIEW else str(names[w]) for g, w in zip(groups, worst, strict=True)]
+
+
+def _params(model: ir.Model) -> int:
+    """Elements of all floating-point constants that some node reads, each tensor once."""
+    found: dict[int, int] = {}
+    for node in model.graph.all_nodes():
+        for value in node.inputs:
+            tensor = constant(value)
+            if value is not None and tensor is not None and tensor.dtype.is_floating_point():
+                found[id(value)] = int(tensor.size)
+    return sum(found.values())
+
+
+def bound_bytes(model: ir.Model, input_shapes: InputShapes) -> bytes:
+    """The model with static input shapes, as an oracle wants it; batch 1 where it is free."""
+    copy = model.clone()
+    bound = bind_inputs(copy, input_shapes)
+    for value in copy.graph.inputs:
+        if value.name in bound:
+            value.shape = ir.Shape(bound[value.name])
+    return model_bytes(copy)
+
+
+def ask_oracle(
+    oracle: Oracle | BadInput,
+    models: Sequence[ir.Model],
+    input_shapes: InputShapes,
+    progress: Progress | None = None,
+) -> list[OracleAnswer]:
+    """The oracle's figure for each whole model; an oracle that is not installed says so."""
+    if isinstance(oracle, BadInput):
+        return [OracleAnswer(None, str(oracle)) for _ in models]
+    answers = oracle.measure([Job(bound_bytes(model, input_shapes)) for model in models], progress)
+    source = Source(oracle.source)
+    return [
+        OracleAnswer(None, _why(answer), source)
+        if isinstance(answer, Unmeasured)
+        else OracleAnswer(answer, "", source)
+        for answer in answers
+    ]
+
+
+def _why(answer: Unmeasured) -> str:
+    names = ", ".join(answer.nodes[:5]) + (" ..." if len(answer.nodes) > 5 else "")
+    return f"{answer.reason} ({names})" if names else answer.reason
+
+
+def op_of(assessment: Assessment, name: str) -> str:
+    """The operator of the subgraph with that label."""
+    for group in assessment.partition.subgraphs:
+        if group.label == name:
+            return next((node.op_type for node in group.nodes if label(node) == name), group.kind)
+    return "?"

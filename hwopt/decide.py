@@ -1,0 +1,125 @@
+"""Searches, measures what the plan really does, and searches again with what was learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from hwopt.damage import Damage
+from hwopt.scope import Assignment, Price, Problem
+from hwopt.search.milp import solve
+from hwopt.search.problem import Budget, Outcome, objective_value
+from hwopt.settings import AccuracyLimit
+from hwopt.trace import Listeners, Progress, emit
+
+MAX_ROUNDS = 6
+# First guess of a metric's drop per unit of added-up damage (KL): what EfficientNet-Lite0 showed.
+# It only decides where the rounds begin; every round measures it anew.
+DROP_PER_DAMAGE = 0.33
+SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
+
+
+@dataclass(frozen=True)
+class Round:
+    """One plan that was searched, repaired and measured."""
+
+    assignment: Assignment
+    predicted: Price
+    damage: Damage
+    within_limit: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The plan that was settled on. rounds: everything that was measured on the way to it."""
+
+    assignment: Assignment
+    predicted: Price
+    outcome: Outcome
+    damage: Damage | None
+    rounds: tuple[Round, ...]
+
+
+def broken(damage: Damage, limit: AccuracyLimit) -> bool:
+    """Whether the measured damage is beyond the limit, judged on the point estimate."""
+    return suffered(damage, limit) > limit.value
+
+
+def suffered(damage: Damage, limit: AccuracyLimit) -> float:
+    """The figure that the limit speaks of."""
+    if limit.name == "max_drop" and damage.drop is not None:
+        return damage.drop.value
+    return damage.divergence
+
+
+def decide_exact(problem: Problem, budget: Budget, seed: int) -> Decision | None:
+    """The best plan of EXACT values; None where the budget cannot be met."""
+    outcome = solve(problem, budget, seed)
+    if outcome.assignment is None:
+        return None
+    predicted = problem.total(outcome.assignment)
+    assert predicted is not None
+    return Decision(outcome.assignment, predicted, outcome, None, ())
+
+
+def decide_lossy(
+    problem: Problem,
+    budget: Budget,
+    limit: AccuracyLimit,
+    measure: Callable[[Assignment], Damage],
+    seed: int,
+    listeners: Listeners = (),
+) -> Decision | None:
+    """The best plan found whose measured, cross-fitted damage keeps the limit.
+
+    problem: with damage scopes. The limit on added-up damage is moved between the largest that
+    held and the smallest that did not, as the measurements tell. None where no plan meets the
+    other limits; a plan that keeps everything has no damage and needs no measurement.
+    """
+    per_damage = DROP_PER_DAMAGE if limit.name == "max_drop" else 1.0
+    held, failed, best = 0.0, float("inf"), decide_exact(problem, replace(budget, damage=0.0), seed)
+    rounds: list[Round] = []
+    allowed = limit.value / per_damage
+    for number in range(MAX_ROUNDS):
+        emit(listeners, Progress("decide", number, MAX_ROUNDS))
+        decision = decide_exact(problem, replace(budget, damage=allowed), seed)
+        if decision is None:
+            if allowed >= failed:
+                break
+            allowed = min(allowed * 2, 0.5 * (allowed + failed)) if failed < float("inf") else allowed * 2
+            continue
+        measured = _known(rounds, decision.assignment)
+        if measured is None:
+            damage = measure(decision.assignment)
+            measured = Round(decision.assignment, decision.predicted, damage, not broken(damage, limit))
+            rounds.append(measured)
+        if measured.within_limit:
+            held = max(held, allowed)
+            if best is None or _better(decision, best, budget):
+                best = replace(decision, damage=measured.damage)
+        else:
+            failed = min(failed, decision.predicted.damage)
+        if not decision.assignment or failed - held < SMALLEST_STEP * held:
+            break
+        allowed = _next_limit(measured, limit, held, failed)
+    return None if best is None else replace(best, rounds=tuple(rounds))
+
+
+def _known(rounds: list[Round], assignment: Mapping[str, str]) -> Round | None:
+    return next((r for r in rounds if dict(r.assignment) == dict(assignment)), None)
+
+
+def _better(one: Decision, two: Decision, budget: Budget) -> bool:
+    objective = budget.objective
+    return objective_value(one.predicted, objective) < objective_value(two.predicted, objective)
+
+
+def _next_limit(measured: Round, limit: AccuracyLimit, held: float, failed: float) -> float:
+    """Where the measurement says the limit lies, kept well inside what is still open."""
+    added_up = max(measured.predicted.damage, 1e-9)
+    rate = max(suffered(measured.damage, limit), 0.1 * limit.value) / added_up
+    wished = limit.value / max(rate, 1e-12)
+    if failed == float("inf"):
+        return min(max(wished, 1.25 * max(held, 1e-9)), 2.5 * max(held, 1e-9))
+    room = failed - held
+    return min(max(wished, held + 0.2 * room), held + 0.8 * room)

@@ -1,0 +1,278 @@
+"""The way of a model, top to bottom: `optimize` is the chain, everything else is its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from hwopt.assess import Assessment, comparable
+from hwopt.calibration import Calibration
+from hwopt.choice import Choice, Risk, Skip, Value
+from hwopt.damage import price_damage
+from hwopt.damage_tables import add_damage
+from hwopt.decide import Decision
+from hwopt.errors import BudgetNotMet
+from hwopt.find import canonicalise, find_choices
+from hwopt.ir import save_model
+from hwopt.limits import Bound
+from hwopt.plan import Plan, steps_of
+from hwopt.price import make_scene, price
+from hwopt.repair.reference import Reference
+from hwopt.replay import check_plan, is_lossy, planned_assignment, planned_folds
+from hwopt.report.analysis import build_analysis
+from hwopt.report.build import build_report
+from hwopt.report.findings import Findings
+from hwopt.report.schema import Report
+from hwopt.report.write import check_output, staged
+from hwopt.rewrite import chosen_values
+from hwopt.scope import Problem
+from hwopt.search.problem import Objective, Outcome
+from hwopt.settings import settings
+from hwopt.settle import Measurer, Settled, carry_out, latency_that_counts, limits_of, settle
+from hwopt.target import Target
+from hwopt.trace import Listeners, Timings, stage
+from hwopt.verify import Difference, differences, require_exact, require_same_interface
+from hwopt.work import ModelLike, Work, open_work
+
+Limit = str | float | Bound | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `optimize` gives back. files: what was written, the ONNX file first; () where nothing was."""
+
+    model: ir.Model
+    plan: Plan
+    report: Report
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The canonical model and everything that may be decided about it."""
+
+    base: ir.Model
+    folds: tuple[Value, ...]
+    choices: tuple[Choice, ...]
+    skipped: tuple[Skip, ...]
+
+
+def optimize(
+    model: ModelLike,
+    *,
+    target: str | Path | Target,
+    output: str | Path | None = None,
+    calib: str | Path | Calibration | None = None,
+    labels: str | Path | None = None,
+    preprocess: str | Path | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    max_drop: float | None = None,
+    max_divergence: float | None = None,
+    max_latency: Limit = None,
+    max_memory: Limit = None,
+    max_size: Limit = None,
+    max_footprint: Limit = None,
+    minimize: str = "latency",
+    passes: Sequence[str] = (),
+    disable: Sequence[str] = (),
+    plan: str | Path | None = None,
+    seed: int = 0,
+    allow_unpriced: bool = False,
+    dry_run: bool = False,
+    force: bool = False,
+    command: str = "",
+    listeners: Listeners = (),
+) -> Result:
+    """Rewrites a model for a target and proves the result.
+
+    model: an ONNX file or an onnx_ir.Model, which is not edited. output: OUT.onnx; its siblings
+    OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
+    rewrites are made. Limits on latency are microseconds or texts such as "5ms" and "-30%",
+    those on memory bytes or texts such as "2MB".
+
+    Raises BadInput for anything that cannot be used, before anything is written, and
+    BudgetNotMet, naming the closest plan, where the limits cannot be kept.
+    """
+    chosen = settings(
+        input_shapes=input_shapes, passes=passes, disable=disable, minimize=minimize,
+        max_latency=max_latency, max_memory=max_memory, max_size=max_size, max_footprint=max_footprint,
+        max_drop=max_drop, max_divergence=max_divergence, seed=seed, allow_unpriced=allow_unpriced, plan=plan,
+    )  # fmt: skip
+    out = None if output is None or dry_run else Path(output)
+    if out is not None:
+        check_output(out, force)
+    timings = Timings()
+    told = (timings, *listeners)
+    with stage(told, "load"):
+        work = open_work(model, target, chosen, calib, labels, preprocess)
+    with stage(told, "find"):
+        found = find(work, told)
+    with stage(told, "price"):
+        problem, reference = price_choices(work, found, told)
+    with stage(told, "search"):
+        settled = choose(work, found, problem, reference, told)
+    with stage(told, "verify"):
+        settled, changes = verify(work, found, settled)
+    result_plan = make_plan(work, found, settled)
+    report = build_report(
+        Findings(work, found.folds, found.choices, found.skipped, problem, settled, changes, command, timings)
+    )
+    if out is None:
+        return Result(settled.model, result_plan, report, ())
+    with staged(out, force) as place:
+        save_model(settled.model, place.onnx)
+        files = place.publish(result_plan.to_json(), report)
+    return Result(settled.model, result_plan, report, files)
+
+
+def analyze(
+    model: ModelLike,
+    *,
+    target: str | Path | Target,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    measure: bool = False,
+    command: str = "",
+    listeners: Listeners = (),
+) -> Report:
+    """Latency and memory of a model on a target, by subgraph; nothing is changed.
+
+    measure: ask the target's oracle for the whole model too.
+    """
+    timings = Timings()
+    told = (timings, *listeners)
+    with stage(told, "load"):
+        work = open_work(model, target, settings(input_shapes=input_shapes))
+    with stage(told, "measure"):
+        answer = work.ask([work.model])[0] if measure else None
+    return build_analysis(work, answer, command, timings)
+
+
+def find(work: Work, listeners: Listeners = ()) -> Found:
+    """Canonicalises the model and collects what may change, or, for a replay, what the plan names."""
+    planned = None if work.replayed is None else planned_folds(work.replayed)
+    canonical = canonicalise(work.model, work.passes, work.target, planned, listeners)
+    lossy = work.calibration is not None or work.replayed is not None
+    risks = frozenset({Risk.EXACT, Risk.LOSSY}) if lossy else frozenset({Risk.EXACT})
+    choices, skipped = find_choices(canonical.model, work.passes, work.target, risks, listeners)
+    return Found(canonical.model, canonical.folds, tuple(choices), (*canonical.skipped, *skipped))
+
+
+def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Reference | None]:
+    """The tables: latency, memory and size of every joint value, and with data also the damage."""
+    scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
+    problem = price(scene, found.choices, work.cost_model, listeners)
+    if work.calibration is None:
+        return problem, None
+    reference = Reference(found.base, work.calibration)
+    if work.replayed is not None:
+        return problem, reference
+    seed = work.settings.seed
+
+    def damage(changed: ir.Model) -> float:
+        return price_damage(reference, changed, seed=seed).divergence
+
+    return add_damage(found.base, problem, work.settings.objective, damage, listeners), reference
+
+
+def choose(
+    work: Work, found: Found, problem: Problem, reference: Reference | None, listeners: Listeners = ()
+) -> Settled:
+    """Searches for the plan, or takes the replayed one, and carries it out."""
+    if work.replayed is not None:
+        return replay(work, found, problem, reference, listeners)
+    if work.settings.latency is not None and work.before.unpriced and not work.settings.allow_unpriced:
+        names = ", ".join(sorted(work.before.unpriced)[:5])
+        raise BudgetNotMet(f"--max-latency cannot be held: {names} have no price; see --allow-unpriced")
+    return settle(work, found.base, problem, reference, listeners)
+
+
+def replay(
+    work: Work, found: Found, problem: Problem, reference: Reference | None, listeners: Listeners = ()
+) -> Settled:
+    """Carries out a plan from a file. Raises BadInput where it was made for something else."""
+    plan = work.replayed
+    assert plan is not None
+    assignment = planned_assignment(plan, found.folds, found.choices)
+    lossy = is_lossy(assignment, found.choices)
+    fingerprint = None if work.calibration is None else work.calibration.fingerprint
+    check_plan(plan, work.sha256, work.target, fingerprint, lossy)
+    predicted = problem.total(assignment) or problem.fixed
+    damage = None
+    if lossy and reference is not None:
+        damage = Measurer(found.base, found.choices, reference, work)(assignment)
+    nothing = Outcome(assignment, "replay", 0, predicted.latency_us.value, 0.0)
+    decision = Decision(assignment, predicted, nothing, damage, ())
+    oracle = work.ask([work.model])[0]
+    return carry_out(
+        work, found.base, problem, decision, reference, oracle, limits_of(work, oracle), listeners
+    )
+
+
+def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:
+    """Holds the result against the input; what is not better goes back to the input, unchanged.
+
+    Raises RewriteFailed where an EXACT step changed the function, or the interface changed.
+    """
+    if work.replayed is None and not better(work, settled):
+        return unchanged(work, settled), ()
+    require_same_interface(work.model, settled.model)
+    seed = work.settings.seed
+    if is_lossy(settled.decision.assignment, found.choices):
+        folded = differences(work.model, found.base, work.input_shapes, seed)
+        require_exact(folded, "canonicalising")
+        return settled, differences(work.model, settled.model, work.input_shapes, seed)
+    changes = differences(work.model, settled.model, work.input_shapes, seed)
+    require_exact(changes, "the plan")
+    return settled, changes
+
+
+def better(work: Work, settled: Settled) -> bool:
+    """Whether the result beats the input in what was asked for, on the figures that count."""
+    before, after = work.before, settled.after
+    if work.settings.objective == Objective.LATENCY:
+        if comparable(settled.oracle_before, settled.oracle_after):
+            figure = settled.oracle_before.measurement
+            assert figure is not None
+            now, _ = latency_that_counts(after, settled.oracle_before, settled.oracle_after)
+            return now < figure.latency_us
+        return after.latency_us.value < before.latency_us.value
+    return _figure(after, work.settings.objective) < _figure(before, work.settings.objective)
+
+
+def _figure(assessment: Assessment, objective: Objective) -> float:
+    return {
+        Objective.MEMORY: float(assessment.memory.peak_bytes),
+        Objective.SIZE: float(assessment.weight_bytes),
+        Objective.FOOTPRINT: float(assessment.footprint_bytes),
+    }.get(objective, 0.0)
+
+
+def unchanged(work: Work, settled: Settled) -> Settled:
+    """The input itself as the result; what had been found stays in the report."""
+    decision = replace(settled.decision, assignment={}, damage=None)
+    return replace(
+        settled, decision=decision, model=work.model, after=work.before, oracle_after=settled.oracle_before
+    )
+
+
+def make_plan(work: Work, found: Found, settled: Settled) -> Plan:
+    """The plan that gives this result when it is replayed."""
+    kept = settled.model is work.model
+    folds = () if kept else found.folds
+    values = [*folds, *chosen_values(found.choices, settled.decision.assignment)]
+    pin = work.target.cost_model
+    return Plan(
+        model_sha256=work.sha256,
+        target=work.target.name,
+        target_config=work.target.config_hash,
+        cost_model_sha256=None if pin is None else pin.sha256,
+        calibration=None if work.calibration is None else work.calibration.fingerprint,
+        seed=work.settings.seed,
+        steps=steps_of(values),
+    )
+
+
+__all__ = ["Result", "analyze", "optimize"]

@@ -1,0 +1,81 @@
+"""Replays a plan: checks what it was made for, and finds its values again."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from hwopt.choice import Choice, Risk, Value
+from hwopt.errors import BadInput
+from hwopt.plan import Plan
+from hwopt.target import Target
+
+
+def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str | None, lossy: bool) -> None:
+    """Raises BadInput where the plan was made for another model, target or calibration data."""
+    if plan.model_sha256 != model_sha256:
+        raise BadInput(
+            f"the plan is for a model with SHA-256 {plan.model_sha256[:12]}, this one has {model_sha256[:12]}"
+        )
+    if plan.target != target.name or plan.target_config != target.config_hash:
+        raise BadInput(
+            f"the plan is for target {plan.target} as it was then: hardware, fusion or oracle differ now"
+        )
+    pin = None if target.cost_model is None else target.cost_model.sha256
+    if plan.cost_model_sha256 != pin:
+        raise BadInput(
+            "the plan was priced by another cost model of this target: optimise again, or restore it"
+        )
+    if lossy and fingerprint is None:
+        raise BadInput("the plan has LOSSY steps: give the calibration data that it was made with (--calib)")
+    if lossy and plan.calibration != fingerprint:
+        raise BadInput(
+            "the plan has LOSSY steps that were made with other calibration data than --calib gives"
+        )
+
+
+def planned_folds(plan: Plan) -> frozenset[tuple[str, str]]:
+    """Every step as (choice, value): canonicalising takes only those of its folds that are among them."""
+    return frozenset((step.choice, step.value) for step in plan.steps)
+
+
+def planned_assignment(plan: Plan, folds: Sequence[Value], choices: Sequence[Choice]) -> Mapping[str, str]:
+    """The plan's values among the choices that were found.
+
+    Raises BadInput naming the first step that does not exist, with the nearest name.
+    """
+    done = {(fold.choice, fold.name) for fold in folds}
+    known = {choice.id: choice for choice in choices}
+    assignment: dict[str, str] = {}
+    for number, step in enumerate(plan.steps, start=1):
+        if (step.choice, step.value) in done:
+            continue
+        choice = known.get(step.choice)
+        if choice is None:
+            raise BadInput(
+                f"step {number} of the plan: the model has no choice '{step.choice}'{_near(step.choice, known)}"
+            )
+        names = [value.name for value in choice.values]
+        if step.value not in names:
+            raise BadInput(
+                f"step {number} of the plan: choice '{step.choice}' offers {', '.join(names)}, not '{step.value}'"
+            )
+        if step.choice in assignment:
+            raise BadInput(f"step {number} of the plan decides choice '{step.choice}' a second time")
+        assignment[step.choice] = step.value
+    return assignment
+
+
+def _near(name: str, known: Mapping[str, Choice]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; the nearest is '{close[0]}'" if close else ""
+
+
+def is_lossy(assignment: Mapping[str, str], choices: Sequence[Choice]) -> bool:
+    """Whether any value of the assignment needs repair."""
+    return any(
+        value is not None and value.risk != Risk.EXACT
+        for choice in choices
+        if choice.id in assignment
+        for value in [choice.value(assignment[choice.id])]
+    )

@@ -1,0 +1,162 @@
+"""Puts the report together from what a run found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from hwopt import __version__
+from hwopt.choice import Skip
+from hwopt.damage import Damage
+from hwopt.ir import interface
+from hwopt.report.choices import choice_rows
+from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
+from hwopt.report.findings import Findings
+from hwopt.report.schema import (
+    AccuracyRow,
+    Budget,
+    Limit,
+    Missing,
+    ModelInfo,
+    OracleProof,
+    Outcome,
+    OutputDifference,
+    Report,
+    SearchInfo,
+    SkippedRow,
+    Subgraphs,
+    TargetInfo,
+    Tool,
+    Verification,
+)
+from hwopt.settle import Settled
+from hwopt.work import Work
+
+
+def build_report(findings: Findings) -> Report:
+    """The whole report of an `optimize` run; `output` is filled in when the files are written."""
+    work, settled = findings.work, findings.settled
+    return Report(
+        tool=Tool("hwopt", __version__),
+        command=findings.command,
+        seed=work.settings.seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        outcome=Outcome.UNCHANGED if findings.unchanged else Outcome.CHANGED,
+        model=model_info(work),
+        output=Missing("nothing was written"),
+        target=target_info(work),
+        before=costs(work.before),
+        after=costs(settled.after),
+        accuracy=accuracy(work, settled),
+        choices=choice_rows(findings),
+        skipped=skipped_rows(findings.skipped),
+        subgraphs=Subgraphs(subgraph_rows(work.before), subgraph_rows(settled.after)),
+        verification=verification(findings),
+        budget=budget(work, settled),
+        search=search(findings),
+        timings_s=findings.timings.to_json(),
+        notes=notes(findings),
+    )
+
+
+def model_info(work: Work) -> ModelInfo:
+    """The model that came in."""
+    return ModelInfo(work.path, work.sha256, interface(work.model).opset)
+
+
+def target_info(work: Work) -> TargetInfo:
+    """The accelerator."""
+    target = work.target
+    return TargetInfo(target.name, target.oracle.name, target.precision, target.config_hash)
+
+
+def skipped_rows(skipped: Iterable[Skip]) -> tuple[SkippedRow, ...]:
+    """Places that passes had to leave, each reason once per place and pass."""
+    return tuple(dict.fromkeys(SkippedRow(s.pass_name, s.node, s.reason) for s in skipped))
+
+
+def accuracy(work: Work, settled: Settled) -> tuple[AccuracyRow, ...] | Missing:
+    """Rows from the cross-fitted damage; none is needed where every step is exact."""
+    damage = settled.decision.damage
+    if damage is None:
+        exact = "every step is exact: the function is the same, see verification"
+        return Missing(exact if work.calibration else f"{exact}; no calibration data was given")
+    how = f"{damage.samples} calibration samples, cross-fitted: each judged by a repair that did not see it"
+    return tuple(_accuracy_rows(damage, how))
+
+
+def _accuracy_rows(damage: Damage, how: str) -> Iterable[AccuracyRow]:
+    if damage.drop is not None and damage.before is not None and damage.after is not None:
+        yield AccuracyRow(
+            damage.metric or "metric", "fp32", damage.before, damage.after, damage.drop.value,
+            damage.drop.interval, damage.samples, how,
+        )  # fmt: skip
+    per_fold = Missing(f"per fold: {', '.join(f'{value:.4g}' for value in damage.per_fold)}")
+    yield AccuracyRow(
+        damage.kind, "fp32", 0.0, damage.divergence, damage.divergence, per_fold, damage.samples, how
+    )
+    if damage.agreement is not None:
+        lost = 1.0 - damage.agreement
+        yield AccuracyRow("agreement", "fp32", 1.0, damage.agreement, lost, per_fold, damage.samples, how)
+
+
+def verification(findings: Findings) -> Verification:
+    """What was checked. The interface and the checker were required, or nothing would be here."""
+    settled = findings.settled
+    changes = () if isinstance(findings.changes, str) else findings.changes
+    before, after = settled.oracle_before, settled.oracle_after
+    oracle: OracleProof | Missing
+    if before.measurement is None or after.measurement is None:
+        oracle = Missing(before.reason or after.reason)
+    else:
+        oracle = OracleProof(oracle_costs(before), oracle_costs(after))
+    return Verification(
+        interface_same=interface(findings.work.model) == interface(settled.model),
+        checker="passed",
+        outputs=tuple(OutputDifference(d.output, d.max_abs, d.max_rel) for d in changes),
+        oracle=oracle,
+    )
+
+
+def budget(work: Work, settled: Settled) -> Budget:
+    """The objective, and every limit with the figure held against it."""
+    limits = [Limit(c.name, c.limit, c.value, c.met, c.source) for c in settled.limits]
+    damage = settled.decision.damage
+    if work.limit is not None and damage is not None:
+        drop = damage.drop.value if work.limit.name == "max_drop" and damage.drop else damage.divergence
+        held = drop <= work.limit.value
+        limits.append(Limit(work.limit.name, work.limit.value, drop, held, "measured"))
+    return Budget(work.settings.objective.value, tuple(limits))
+
+
+def search(findings: Findings) -> SearchInfo:
+    """How the plan was found."""
+    outcome = findings.settled.decision.outcome
+    seconds = findings.timings.seconds.get("search", 0.0)
+    return SearchInfo(outcome.strategy, outcome.evaluations, outcome.bound, outcome.gap, round(seconds, 3))
+
+
+def notes(findings: Findings) -> tuple[str, ...]:
+    """What a reader must know to trust the figures."""
+    work, settled = findings.work, findings.settled
+    found: list[str] = list(work.calibration.notes) if work.calibration else []
+    if isinstance(findings.changes, str):
+        found.append(findings.changes)
+    names = left_out([settled.oracle_before, settled.oracle_after])
+    if names:
+        found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")
+    damage = settled.decision.damage
+    if damage is not None and damage.drop is not None and work.limit is not None:
+        width = damage.drop.interval[1] - damage.drop.interval[0]
+        if work.limit.name == "max_drop" and width > 2 * work.limit.value:
+            found.append(
+                f"{damage.samples} samples cannot resolve a drop of {work.limit.value:g}: "
+                f"the 95% interval is {width:.3g} wide"
+            )
+    found.extend(
+        f"measured round {number}: damage {r.damage.divergence:.4g}, "
+        + (f"drop {r.damage.drop.value:.4g}, " if r.damage.drop else "")
+        + ("within the limit" if r.within_limit else "beyond the limit")
+        for number, r in enumerate(settled.decision.rounds, start=1)
+    )
+    return tuple(found)

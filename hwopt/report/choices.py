@@ -1,0 +1,131 @@
+"""The decision table: every choice, all its values, which was taken, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from hwopt.choice import KEEP, Choice, Risk, Value
+from hwopt.estimate import Estimate, Source
+from hwopt.nodes import label
+from hwopt.places import has_place, place_of
+from hwopt.report.findings import Findings
+from hwopt.report.schema import ChoiceRow, Missing, ValueRow
+from hwopt.scope import Price, Problem, combine
+
+
+def choice_rows(findings: Findings) -> tuple[ChoiceRow, ...]:
+    """One row per fold and per choice."""
+    labels = node_labels(findings.work.model)
+    return (*_fold_rows(findings, labels), *(_row(findings, choice, labels) for choice in findings.choices))
+
+
+def node_labels(model: ir.Model) -> dict[str, str]:
+    """What people call the node at each place of the input model."""
+    return {place_of(node): label(node) for node in model.graph if has_place(node)}
+
+
+def _names(places: Sequence[str], labels: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(labels[place] for place in places if place in labels)
+
+
+def _fold_rows(findings: Findings, labels: Mapping[str, str]) -> list[ChoiceRow]:
+    """Folds are taken together: alone, none of them has a price of its own."""
+    nobody = Missing("folds are priced together: see before and after")
+    rows = []
+    for fold in findings.folds:
+        values = tuple(
+            ValueRow(name, passes, risk, nobody, nobody, nobody, Estimate(0.0, 0.0, Source.COMPUTED))
+            for name, passes, risk in ((KEEP, (), "exact"), (fold.name, (fold.pass_name,), fold.risk.value))
+        )
+        reason = "the result would not be better" if findings.unchanged else "exact, with fewer operators"
+        chosen = KEEP if findings.unchanged else fold.name
+        rows.append(
+            ChoiceRow(fold.choice, fold.kind.value, _names(fold.places, labels), values, chosen, reason)
+        )
+    return rows
+
+
+def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> ChoiceRow:
+    chosen = findings.settled.decision.assignment.get(choice.id, KEEP)
+    alone = {name: alone_price(findings.problem, choice, name) for name in _value_names(choice)}
+    return ChoiceRow(
+        id=choice.id,
+        kind=choice.kind.value,
+        nodes=_names(sorted(choice.places), labels),
+        values=tuple(_value_row(name, choice.value(name), price) for name, price in alone.items()),
+        chosen=chosen,
+        reason=why(findings, choice, chosen, alone),
+    )
+
+
+def _value_names(choice: Choice) -> list[str]:
+    return [KEEP, *(value.name for value in choice.values)]
+
+
+def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
+    """The price of the choice's scopes with this value and everything else kept; None if impossible."""
+    mine = [scope for scope in problem.scopes if choice.id in scope.choices]
+    prices = [scope.price({choice.id: name}) for scope in mine]
+    if any(price is None for price in prices):
+        return None
+    return combine([price for price in prices if price is not None])
+
+
+def _value_row(name: str, value: Value | None, price: Price | None) -> ValueRow:
+    passes = () if value is None else (value.pass_name,)
+    risk = Risk.EXACT if value is None else value.risk
+    if price is None:
+        gone = Missing("not measured: by itself it saves nothing, or it cannot be written here")
+        return ValueRow(name, passes, risk.value, gone, gone, gone, gone)
+    damage = Estimate(price.damage, 0.0, Source.COMPUTED if risk == Risk.EXACT else Source.MEASURED)
+    return ValueRow(
+        name,
+        passes,
+        risk.value,
+        price.latency_us,
+        Estimate(float(price.peak_bytes), 0.0, Source.COMPUTED),
+        Estimate(float(price.weight_bytes), 0.0, Source.COMPUTED),
+        damage,
+    )
+
+
+def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Price | None]) -> str:
+    """The reason for a choice's value, in figures."""
+    keep = alone[KEEP]
+    assert keep is not None
+    gains = {
+        name: keep.latency_us.value - price.latency_us.value
+        for name, price in alone.items()
+        if price is not None and name != KEEP
+    }
+    if chosen != KEEP:
+        return _why_taken(choice, chosen, gains, alone)
+    if findings.unchanged:
+        return "the input came back: no plan was better on the figures that count"
+    if not gains:
+        return "no value could be written or measured here"
+    best = max(gains, key=lambda name: gains[name])
+    if gains[best] <= 0:
+        return f"no value is faster: the best, {best}, is {-gains[best]:+.3g} us"
+    price = alone[best]
+    damage = 0.0 if price is None else price.damage
+    if damage > 0:
+        return (
+            f"{best} would save {gains[best]:.3g} us, but its damage {damage:.3g} is better spent elsewhere"
+        )
+    return f"{best} would save {gains[best]:.3g} us by itself, but not together with what was chosen"
+
+
+def _why_taken(
+    choice: Choice, chosen: str, gains: Mapping[str, float], alone: Mapping[str, Price | None]
+) -> str:
+    value = choice.value(chosen)
+    assert value is not None
+    risk = "exact" if value.risk == Risk.EXACT else "repaired"
+    price = alone.get(chosen)
+    if price is None or chosen not in gains:
+        return f"pays together with what else was chosen; {risk}"
+    damage = f", damage {price.damage:.3g}" if price.damage > 0 else ""
+    return f"by itself {-gains[chosen]:+.3g} us{damage}; {risk}"

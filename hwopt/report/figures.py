@@ -1,0 +1,71 @@
+"""From assessments and oracle answers to the report's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hwopt.assess import Assessment, OracleAnswer, op_of
+from hwopt.estimate import Estimate, Source
+from hwopt.nodes import label
+from hwopt.report.schema import Costs, Figure, Missing, OracleCosts, SubgraphRow, Unpriced
+
+
+def costs(assessment: Assessment) -> Costs:
+    """A model's cost; what has no price is named and not part of the latency."""
+    return Costs(
+        latency_us=latency(assessment),
+        peak_bytes=counted(assessment.memory.peak_bytes),
+        weight_bytes=counted(assessment.weight_bytes),
+        macs=float(assessment.macs),
+        params=assessment.params,
+        nodes=assessment.nodes,
+        unpriced=tuple(
+            Unpriced(name, op_of(assessment, name), reason)
+            for name, reason in sorted(assessment.unpriced.items())
+        ),
+    )
+
+
+def latency(assessment: Assessment) -> Figure:
+    """The predicted latency, missing where nothing at all has a price."""
+    if all(part.latency_us is None for part in assessment.parts):
+        return Missing("no operator of this model has a price on this target")
+    return assessment.latency_us
+
+
+def counted(number: int) -> Estimate:
+    """A figure that is counted, not estimated."""
+    return Estimate(float(number), 0.0, Source.COMPUTED)
+
+
+def subgraph_rows(assessment: Assessment) -> tuple[SubgraphRow, ...]:
+    """One row per subgraph, in order of execution."""
+    return tuple(
+        SubgraphRow(
+            id=part.subgraph.signature.key()[:12],
+            kind=part.subgraph.kind,
+            engine=part.subgraph.engine,
+            nodes=tuple(label(node) for node in part.subgraph.nodes),
+            latency_us=part.latency_us or Missing(assessment.unpriced.get(part.subgraph.label, "no price")),
+            bound=part.bound,
+            peak_bytes=counted(part.peak_bytes),
+        )
+        for part in assessment.parts
+    )
+
+
+def oracle_costs(answer: OracleAnswer) -> OracleCosts:
+    """The oracle's own words on a whole model."""
+    if answer.measurement is None:
+        return OracleCosts(Missing(answer.reason), Missing(answer.reason))
+    peak = answer.measurement.peak_bytes
+    return OracleCosts(
+        Estimate(answer.measurement.latency_us, 0.0, answer.source),
+        Missing("this oracle does not tell") if peak is None else Estimate(float(peak), 0.0, answer.source),
+    )
+
+
+def left_out(answers: Sequence[OracleAnswer]) -> tuple[str, ...]:
+    """Operators that the oracle has no figure for, in any of its answers."""
+    names = {name for a in answers if a.measurement is not None for name in a.measurement.unpriced}
+    return tuple(sorted(names))

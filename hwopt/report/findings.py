@@ -1,0 +1,32 @@
+"""Everything a finished run knows, handed to the report in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwopt.choice import Choice, Skip, Value
+from hwopt.scope import Problem
+from hwopt.settle import Settled
+from hwopt.trace import Timings
+from hwopt.verify import Difference
+from hwopt.work import Work
+
+
+@dataclass(frozen=True)
+class Findings:
+    """changes: output differences of the result to the input, or why there are none."""
+
+    work: Work
+    folds: tuple[Value, ...]
+    choices: tuple[Choice, ...]
+    skipped: tuple[Skip, ...]
+    problem: Problem
+    settled: Settled
+    changes: tuple[Difference, ...] | str
+    command: str
+    timings: Timings
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the input came back as the result."""
+        return self.settled.model is self.work.model

@@ -1,0 +1,103 @@
+"""What the user asked for, checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hwopt.errors import BadInput
+from hwopt.limits import Bound, bytes_bound, fraction, latency_bound
+from hwopt.search.problem import Objective
+
+Limit = str | float | Bound | None
+DEFAULT_DROP = 0.01
+DEFAULT_DIVERGENCE = 0.02
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run's options. Bounds are absolute, or relative to the input's own figure."""
+
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    passes: tuple[str, ...] = ()
+    disable: tuple[str, ...] = ()
+    objective: Objective = Objective.LATENCY
+    latency: Bound | None = None
+    memory: Bound | None = None
+    size: Bound | None = None
+    footprint: Bound | None = None
+    max_drop: float | None = None
+    max_divergence: float | None = None
+    seed: int = 0
+    allow_unpriced: bool = False
+    plan: Path | None = None
+
+
+def settings(
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    passes: Sequence[str] = (),
+    disable: Sequence[str] = (),
+    minimize: str = "latency",
+    max_latency: Limit = None,
+    max_memory: Limit = None,
+    max_size: Limit = None,
+    max_footprint: Limit = None,
+    max_drop: float | None = None,
+    max_divergence: float | None = None,
+    seed: int = 0,
+    allow_unpriced: bool = False,
+    plan: str | Path | None = None,
+) -> Settings:
+    """Checks every option. Raises BadInput naming the first that cannot be used."""
+    try:
+        objective = Objective(minimize)
+    except ValueError:
+        known = ", ".join(o.value for o in Objective)
+        raise BadInput(f"--minimize {minimize}: choose one of {known}") from None
+    if seed < 0:
+        raise BadInput(f"--seed {seed}: give a number that is not negative")
+    if max_divergence is not None and not max_divergence >= 0:
+        raise BadInput(f"--max-divergence {max_divergence}: give a number that is not negative")
+    return Settings(
+        input_shapes={name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()},
+        passes=tuple(passes),
+        disable=tuple(disable),
+        objective=objective,
+        latency=None if max_latency is None else latency_bound(max_latency),
+        memory=None if max_memory is None else bytes_bound(max_memory, "--max-memory"),
+        size=None if max_size is None else bytes_bound(max_size, "--max-size"),
+        footprint=None if max_footprint is None else bytes_bound(max_footprint, "--max-footprint"),
+        max_drop=None if max_drop is None else fraction(max_drop, "--max-drop"),
+        max_divergence=max_divergence,
+        seed=seed,
+        allow_unpriced=allow_unpriced,
+        plan=None if plan is None else Path(plan),
+    )
+
+
+@dataclass(frozen=True)
+class AccuracyLimit:
+    """What LOSSY values may cost: an absolute drop of the metric, or a divergence of the outputs."""
+
+    name: str  # "max_drop" or "max_divergence"
+    value: float
+
+
+def accuracy_limit(chosen: Settings, labels: npt.NDArray[np.int64] | None) -> AccuracyLimit:
+    """The limit that holds for this run. Raises BadInput for a drop without labels."""
+    if chosen.max_drop is not None:
+        if labels is None:
+            raise BadInput(
+                "--max-drop needs labels: give --labels FILE, put labels.csv beside the images, "
+                "or use --max-divergence"
+            )
+        return AccuracyLimit("max_drop", chosen.max_drop)
+    if chosen.max_divergence is not None or labels is None:
+        value = DEFAULT_DIVERGENCE if chosen.max_divergence is None else chosen.max_divergence
+        return AccuracyLimit("max_divergence", value)
+    return AccuracyLimit("max_drop", DEFAULT_DROP)

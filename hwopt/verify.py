@@ -1,0 +1,99 @@
+"""Trusts nobody: runs the input and the result side by side and compares what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from hwopt.errors import RewriteFailed
+from hwopt.inputs import random_feeds
+from hwopt.ir import interface
+from hwopt.nodes import Array
+from hwopt.runtime import Session
+
+EXACT_TOLERANCE = 1e-4  # of the largest magnitude in the reference output
+BATCHES = (1, 3)  # a rewrite that only holds for batch 1 shows at 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of one output over all samples. max_rel: over its largest magnitude."""
+
+    output: str
+    max_abs: float
+    max_rel: float
+
+
+def differences(
+    one: ir.Model, two: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> tuple[Difference, ...] | str:
+    """Compares all outputs on seeded inputs, at two batch sizes where the batch is free.
+
+    A text instead of differences says why ONNX Runtime could not run the reference.
+    """
+    try:
+        reference = Session(one)
+    except Exception as error:
+        return f"ONNX Runtime cannot load the model: {_line(error)}"
+    other = Session(two)
+    worst: dict[str, Difference] = {}
+    for batch in BATCHES:
+        feeds = random_feeds(one, input_shapes, seed + batch, batch)
+        try:
+            expected = reference.run(feeds)
+        except Exception as error:
+            if batch > 1:
+                break  # not every model with a free batch axis runs at more than one sample
+            return f"ONNX Runtime cannot run the model: {_line(error)}"
+        _keep_worst(worst, compare(expected, other.run(feeds)))
+    return tuple(worst.values())
+
+
+def _keep_worst(worst: dict[str, Difference], found: Sequence[Difference]) -> None:
+    for item in found:
+        if item.output not in worst or worst[item.output].max_rel < item.max_rel:
+            worst[item.output] = item
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> list[Difference]:
+    """Differences by output. Equal infinities and NaN in the same place count as equal."""
+    return [_difference(name, np.asarray(expected[name]), np.asarray(actual[name])) for name in expected]
+
+
+def _difference(name: str, expected: Array, actual: Array) -> Difference:
+    if expected.shape != actual.shape or expected.dtype != actual.dtype:
+        return Difference(name, float("inf"), float("inf"))
+    if not np.issubdtype(expected.dtype, np.floating):
+        same = bool(np.array_equal(expected, actual))
+        return Difference(name, 0.0 if same else float("inf"), 0.0 if same else float("inf"))
+    left, right = expected.astype(np.float64), actual.astype(np.float64)
+    alike = (left == right) | (np.isnan(left) & np.isnan(right))
+    gap = np.where(alike, 0.0, np.abs(left - right))
+    largest = float(np.nanmax(np.abs(np.where(np.isfinite(left), left, 0.0)), initial=0.0))
+    worst = float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0))
+    return Difference(name, worst, worst / largest if largest else worst)
+
+
+def require_exact(found: tuple[Difference, ...] | str, what: str) -> None:
+    """Raises RewriteFailed where an output differs by more than float rounding explains."""
+    if isinstance(found, str):
+        return
+    for item in found:
+        if not item.max_rel <= EXACT_TOLERANCE:
+            raise RewriteFailed(
+                f"{what} changed output '{item.output}' by {item.max_rel:.3g} of its largest value, "
+                f"though every step says it is exact (limit {EXACT_TOLERANCE:g})"
+            )
+
+
+def require_same_interface(one: ir.Model, two: ir.Model) -> None:
+    """Raises RewriteFailed where names, types, shapes, axes, metadata or opset differ."""
+    if interface(one) != interface(two):
+        raise RewriteFailed("the interface of the model changed: names, types, shapes, metadata or opset")

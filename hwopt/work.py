@@ -1,0 +1,147 @@
+"""One run's material, opened and checked before anything is decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import onnx_ir as ir
+
+from hwopt.assess import Assessment, OracleAnswer, ask_oracle, assess
+from hwopt.calibration import Calibration, load_calibration
+from hwopt.choice import Pass
+from hwopt.cost.model import CostModel, load_cost_model
+from hwopt.errors import BadInput
+from hwopt.find import with_places
+from hwopt.ir import load_model, model_bytes, model_sha256
+from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
+from hwopt.plan import Plan, read_plan
+from hwopt.registry import load_target, make_oracle, select_passes
+from hwopt.settings import AccuracyLimit, Settings, accuracy_limit
+from hwopt.target import Target
+
+ModelLike = str | Path | ir.Model
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run works on.
+
+    model: the input, its nodes carrying places; never edited. path: "" for a model that came
+    from memory. oracle: the target's, or why it cannot be asked. limit: what LOSSY values may
+    cost, None without calibration data, when only EXACT values are made.
+    """
+
+    model: ir.Model
+    path: str
+    sha256: str
+    target: Target
+    cost_model: CostModel
+    passes: tuple[Pass, ...]
+    oracle: Oracle | BadInput
+    calibration: Calibration | None
+    limit: AccuracyLimit | None
+    replayed: Plan | None
+    settings: Settings
+    before: Assessment
+
+    @property
+    def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return self.settings.input_shapes
+
+    def assess(self, model: ir.Model) -> Assessment:
+        """The model's predicted cost on this run's target."""
+        return assess(model, self.input_shapes, self.target, self.cost_model)
+
+    def ask(self, models: Sequence[ir.Model]) -> list[OracleAnswer]:
+        """The oracle's figure for whole models; its answers are cached on disk."""
+        return ask_oracle(self.oracle, models, self.input_shapes)
+
+
+def open_work(
+    model: ModelLike,
+    target: str | Path | Target,
+    chosen: Settings,
+    calib: str | Path | Calibration | None = None,
+    labels: str | Path | None = None,
+    preprocess: str | Path | None = None,
+) -> Work:
+    """Loads everything that a run needs. Raises BadInput for the first thing that cannot be used."""
+    accelerator = target if isinstance(target, Target) else load_target(str(target))
+    passes = select_passes(chosen.passes, chosen.disable)
+    path, loaded, digest = _model(model)
+    replayed = None if chosen.plan is None else read_plan(chosen.plan)
+    calibration = _calibration(calib, loaded, labels, preprocess)
+    if calibration is None and chosen.max_drop is not None:
+        raise BadInput("--max-drop needs calibration data with labels: give --calib")
+    cost_model = load_cost_model(accelerator)
+    return Work(
+        model=with_places(loaded),
+        path=path,
+        sha256=digest,
+        target=accelerator,
+        cost_model=cost_model,
+        passes=passes,
+        oracle=_oracle(accelerator),
+        calibration=calibration,
+        limit=None if calibration is None else accuracy_limit(chosen, calibration.labels),
+        replayed=replayed,
+        settings=chosen,
+        before=assess(loaded, chosen.input_shapes, accelerator, cost_model),
+    )
+
+
+def _model(model: ModelLike) -> tuple[str, ir.Model, str]:
+    if isinstance(model, ir.Model):
+        return "", model, sha256(model_bytes(model)).hexdigest()
+    path = Path(model)
+    return str(path), load_model(path), model_sha256(path)
+
+
+def _calibration(
+    calib: str | Path | Calibration | None,
+    model: ir.Model,
+    labels: str | Path | None,
+    preprocess: str | Path | None,
+) -> Calibration | None:
+    if calib is None:
+        for given, name in ((labels, "--labels"), (preprocess, "--preprocess")):
+            if given is not None:
+                raise BadInput(f"{name} {given} goes with --calib: give the calibration data too")
+        return None
+    if isinstance(calib, Calibration):
+        return calib
+    return load_calibration(
+        Path(calib),
+        model,
+        None if preprocess is None else Path(preprocess),
+        None if labels is None else Path(labels),
+    )
+
+
+class _Cached:
+    """An oracle whose answers are looked up on disk first."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self.name = oracle.name
+        self.source = oracle.source
+
+    @property
+    def identity(self) -> str:
+        return self._oracle.identity
+
+    def measure(self, jobs: Sequence[Job], progress: Progress | None = None) -> list[Answer]:
+        with Cache() as cache:
+            return measure_cached(self._oracle, jobs, cache, progress)
+
+
+def _oracle(target: Target) -> Oracle | BadInput:
+    """The target's oracle behind the disk cache; not being installed is no reason to stop."""
+    try:
+        return _Cached(make_oracle(target))
+    except BadInput as error:
+        return error
