@@ -45,8 +45,14 @@ format: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+# The calibration images are made by code, the same ones every time.
 demo: $(READY)
-	$(BIN)/python -m models.demo --out $(OUT)
+	@mkdir -p $(OUT)
+	@$(BIN)/python -m models.figures.prepare $(OUT)/figures >/dev/null
+	$(BIN)/hwopt optimize models/figures/figures.onnx --target ethos-u55-256 \
+	  --calib $(OUT)/figures/calib.npz --max-drop 0.02 --output $(OUT)/figures.ethos-u55-256.onnx --force
+	$(BIN)/hwopt optimize models/figures/figures.onnx --target edge-npu \
+	  --calib $(OUT)/figures/calib.npz --max-drop 0.02 --output $(OUT)/figures.edge-npu.onnx --force
 
 # Pins every development dependency for Linux, macOS and Windows with its hashes. The resolver
 # lives in an environment of its own, thrown away afterwards; no index address is written.
