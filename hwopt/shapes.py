@@ -79,6 +79,32 @@ def infer_shapes(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]]) -
     return known
 
 
+@dataclass(frozen=True)
+class StaticInfo:
+    """What is known of a tensor whatever the input's size: None for an axis that varies."""
+
+    dims: tuple[int | None, ...]
+    dtype: ir.DataType
+
+
+def static_shapes(model: ir.Model) -> dict[str, StaticInfo]:
+    """Shape and dtype of every value as far as they hold for all inputs that the model accepts.
+
+    Values whose rank is unknown are absent.
+    """
+    proto = ir.to_proto(_without_weight_data(model))
+    for info in proto.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.Clear()
+    _bind_proto(proto, {})
+    return _inferred(proto)
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else None
+
+
 def _bind(value: ir.Value, given: tuple[int, ...] | None) -> tuple[int, ...]:
     dims = (
         None if value.shape is None else [d if isinstance(d, int) and d >= 0 else None for d in value.shape]
@@ -125,14 +151,26 @@ def _tensor_names(model: ir.Model) -> Iterator[str]:
 def _infer_statically(model: ir.Model, bound: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
     proto = ir.to_proto(_without_weight_data(model))
     _bind_proto(proto, bound)
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     known: dict[str, TensorInfo] = {}
-    for tensor in inferred.initializer:
-        known[tensor.name] = TensorInfo(tuple(tensor.dims), ir.DataType(tensor.data_type))
-    for info in (*inferred.input, *inferred.value_info, *inferred.output):
-        shape = _static_shape(info)
-        if shape is not None:
-            known[info.name] = TensorInfo(shape, ir.DataType(info.type.tensor_type.elem_type))
+    for name, info in _inferred(proto).items():
+        shape = tuple(dim for dim in info.dims if dim is not None)
+        if len(shape) == len(info.dims):
+            known[name] = TensorInfo(shape, info.dtype)
+    return known
+
+
+def _inferred(proto: onnx.ModelProto) -> dict[str, StaticInfo]:
+    """What onnx.shape_inference says of each tensor whose rank it knows."""
+    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    known = {
+        tensor.name: StaticInfo(tuple(tensor.dims), ir.DataType(tensor.data_type))
+        for tensor in graph.initializer
+    }
+    for info in (*graph.input, *graph.value_info, *graph.output):
+        tensor_type = info.type.tensor_type
+        if info.type.HasField("tensor_type") and tensor_type.HasField("shape") and tensor_type.elem_type:
+            dims = tuple(_size(dim) for dim in tensor_type.shape.dim)
+            known[info.name] = StaticInfo(dims, ir.DataType(tensor_type.elem_type))
     return known
 
 
@@ -147,15 +185,6 @@ def _bind_proto(proto: onnx.ModelProto, bound: Mapping[str, tuple[int, ...]]) ->
     for info in proto.graph.output:
         if info.type.HasField("tensor_type"):
             info.type.tensor_type.ClearField("shape")
-
-
-def _static_shape(info: onnx.ValueInfoProto) -> tuple[int, ...] | None:
-    tensor = info.type.tensor_type
-    if not info.type.HasField("tensor_type") or not tensor.HasField("shape") or not tensor.elem_type:
-        return None
-    if not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim):
-        return None
-    return tuple(dim.dim_value for dim in tensor.shape.dim)
 
 
 def _without_weight_data(model: ir.Model) -> ir.Model:
