@@ -27,6 +27,7 @@ from hwopt.target import Target, read_target
 PASS_GROUP = "hwopt.passes"
 TARGET_GROUP = "hwopt.targets"
 TARGETS_VARIABLE = "HWOPT_TARGETS"
+_CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
 
 # oracle name in target.toml: (module, class, the extra that brings what it needs)
 _ORACLES = {
@@ -162,6 +163,6 @@ def make_oracle(target: Target) -> Oracle:
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that nobody knows: a guess where one is close, and what there is."""
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=_CLOSE)
     guess = f"did you mean '{close[0]}'? " if close else ""
     return f"unknown {kind} '{name}': {guess}there is {', '.join(names) or 'none'}"

@@ -1,0 +1,108 @@
+"""Bad input through a real process: exit 2, one line that names it, no traceback, no file written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+
+NETWORK = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[{shape}] x) => (float[N, 8, H, W] y)
+<float[8, 3, 3, 3] w = {{{weights}}}>
+{{ y = Conv <pads = [1, 1, 1, 1]> (x, w) }}
+"""
+
+
+def network(shape: str) -> bytes:
+    """One convolution with an input of this shape."""
+    weights = ", ".join(f"{value:.4f}" for value in np.linspace(-1, 1, 8 * 3 * 3 * 3))
+    model: onnx.ModelProto = onnx.parser.parse_model(NETWORK.format(shape=shape, weights=weights))
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Everything that can go wrong, each in a file of its own."""
+    good = network("N, 3, 16, 16")
+    (tmp_path / "good.onnx").write_bytes(good)
+    (tmp_path / "truncated.onnx").write_bytes(good[: len(good) // 2])
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "text.onnx").write_text("this is not a model")
+    (tmp_path / "dynamic.onnx").write_bytes(network("1, 3, H, W"))
+    (tmp_path / "plan.json").write_text("{}")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "images").mkdir()
+    for index in range(12):
+        pixels = np.random.default_rng(index).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
+    np.savez(tmp_path / "wrong_shape.npz", allow_pickle=False, x=np.zeros((12, 3, 8, 8), np.float32))
+    np.savez(tmp_path / "good.npz", allow_pickle=False, x=np.zeros((12, 3, 16, 16), np.float32))
+    return tmp_path
+
+
+def optimize(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(folder / "nothing")}
+    command = [sys.executable, "-m", "hwopt.cli", "optimize", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+GOOD = ["good.onnx", "-t", "edge-npu", "-o", "out.onnx"]
+
+# What is typed, and what the one line must name.
+CASES = {
+    "missing model": (["none.onnx", *GOOD[1:]], "none.onnx"),
+    "a folder": (["images", *GOOD[1:]], "images"),
+    "truncated": (["truncated.onnx", *GOOD[1:]], "truncated"),
+    "empty": (["empty.onnx", *GOOD[1:]], "empty"),
+    "not ONNX": (["text.onnx", *GOOD[1:]], "text.onnx"),
+    "unknown target": (["good.onnx", "-t", "edge-nqu", "-o", "out.onnx"], "did you mean 'edge-npu'"),
+    "target folder": (["good.onnx", "-t", "./nothing", "-o", "out.onnx"], "target.toml"),
+    "unknown pass": ([*GOOD, "--passes", "densify"], "did you mean 'densify_depthwise'"),
+    "unknown disabled pass": ([*GOOD, "--disable", "nonsense"], "unknown pass 'nonsense'"),
+    "latency value": ([*GOOD, "--max-latency", "fast"], "--max-latency"),
+    "latency without unit": ([*GOOD, "--max-latency", "5"], "5ms"),
+    "size value": ([*GOOD, "--max-size", "5ms"], "--max-size"),
+    "drop out of range": ([*GOOD, "--max-drop", "3"], "--max-drop"),
+    "divergence out of range": ([*GOOD, "--max-divergence", "-1"], "--max-divergence"),
+    "missing calibration": ([*GOOD, "--calib", "no_such_folder"], "no_such_folder"),
+    "empty calibration": ([*GOOD, "--calib", "nothing"], "nothing"),
+    "wrongly shaped": ([*GOOD, "--calib", "wrong_shape.npz"], "wrong_shape.npz"),
+    "images without preprocess": ([*GOOD, "--calib", "images"], "preprocess"),
+    "drop without labels": ([*GOOD, "--calib", "good.npz", "--max-drop", "0.01"], "labels"),
+    "drop without data": ([*GOOD, "--max-drop", "0.01"], "labels"),
+    "labels without data": ([*GOOD, "--labels", "labels.csv"], "--calib"),
+    "missing labels": ([*GOOD, "--calib", "good.npz", "--labels", "none.csv"], "none.csv"),
+    "dynamic axis": (["dynamic.onnx", *GOOD[1:]], "--input-shape"),
+    "unknown input": ([*GOOD, "--input-shape", "z:1,3,16,16"], "z"),
+    "wrong rank": ([*GOOD, "--input-shape", "x:1,3,16"], "x"),
+    "missing plan": ([*GOOD, "--plan", "none.json"], "none.json"),
+    "plan of nothing": ([*GOOD, "--plan", "plan.json"], "plan.json"),
+    "output folder": (["good.onnx", "-t", "edge-npu", "-o", "nowhere/out.onnx"], "nowhere"),
+    "output name": (["good.onnx", "-t", "edge-npu", "-o", "out.bin"], ".onnx"),
+    "output exists": (["good.onnx", "-t", "edge-npu", "-o", "good.onnx"], "--force"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_bad_input_is_one_line_and_exit_2(case: str, folder: Path) -> None:
+    arguments, named = CASES[case]
+    before = sorted(path.name for path in folder.iterdir())
+    done = optimize(folder, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("hwopt: ")
+    assert named in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == before
