@@ -19,7 +19,7 @@ from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Row, Unmeasured
 from hwopt.partition import Subgraph, partition
 from hwopt.shapes import infer_shapes
-from hwopt.signature import VIEW
+from hwopt.signature import GRAPH_INPUT, VIEW
 from hwopt.target import Target
 
 BATCH = 64
@@ -51,18 +51,18 @@ def measure_campaign(
     on_batch: OnBatch | None = None,
     batch: int = BATCH,
 ) -> Campaign:
-    """Measures the samples in context and writes one row per fused group to `out`.
+    """Measures the samples (parts in context, whole networks as they are), one row per fused group.
 
-    Samples that cannot be measured are counted, never written: those without an answer, those
-    whose activations do not fit the target's innermost memory, and single groups without a row
-    of their own.
+    What cannot be measured is counted, never written: samples without an answer, or whose
+    activations do not fit the target's innermost memory, and groups without a figure. A group
+    that the oracle ran inside its neighbours is written with latency 0: it was free there.
     """
     rows: list[dataset.Sample] = []
     dropped: Counter[str] = Counter()
     done = 0
     iterator = iter(samples)
     while part := list(islice(iterator, batch)):
-        jobs = [Job(model_bytes(sample.model), in_context=True) for sample in part]
+        jobs = [Job(model_bytes(sample.model), in_context=not sample.whole) for sample in part]
         for sample, answer in zip(part, measure_cached(oracle, jobs, cache), strict=True):
             rows.extend(rows_of(sample, answer, target, dropped))
         done += len(part)
@@ -109,8 +109,8 @@ def _without_price(subgraph: Subgraph, parts: list[Row], answer: Measurement) ->
         return f"{subgraph.kind}: {subgraph.reason}"
     if any(value.name in answer.unpriced for node in subgraph.nodes for value in node.outputs):
         return f"{subgraph.kind}: the oracle has no figure"
-    if not parts or sum(row.latency_us for row in parts) <= 0.0:
-        return f"{subgraph.kind}: no row of its own"
+    if not sum(row.latency_us for row in parts) and GRAPH_INPUT in subgraph.signature.producers:
+        return f"{subgraph.kind}: ran inside what stands before the sample"
     return ""
 
 

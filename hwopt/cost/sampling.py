@@ -44,12 +44,14 @@ class Sample:
 
     name: unique within a campaign. family: the network family, or "operators". network: the
     member of the family that it was cut from, so that a fit can hold out whole networks.
+    whole: the model is a complete network, to be measured as it is and not as a part.
     """
 
     name: str
     family: str
     network: str
     model: ir.Model
+    whole: bool = False
 
 
 def sample(seed: int, index: int) -> Sample:
@@ -108,7 +110,7 @@ def _whole(seed: int, index: int, family: str, size: int) -> Sample:
         if affordable(network, WHOLE_NETWORK_LIMIT):
             break
     name = f"whole-{family}-{size}-{seed}-{index}"
-    return Sample(name, family, name, network)
+    return Sample(name, family, name, network, whole=True)
 
 
 def _network(family: str, draw: Draw, shape: tuple[int, ...], seed: tuple[int, ...]) -> ir.Model:

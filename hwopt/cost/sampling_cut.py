@@ -74,10 +74,9 @@ def fused_groups(model: ir.Model, ops: frozenset[str]) -> list[list[ir.Node]]:
 
 
 def shape_key(node: ir.Node) -> tuple[object, ...]:
-    """Equal for operators that do the same work: kind, shapes, strides, pads, dilations, groups."""
+    """Equal for operators that do the same work: kind, shapes, strides, dilations, groups."""
     shapes = tuple(dims(v) for v in (*node.inputs, *node.outputs) if v is not None)
-    details = (("strides", (1, 1)), ("pads", (0,) * 4), ("dilations", (1, 1)))
-    attributes = tuple(attr_ints(node, name, default) for name, default in details)
+    attributes = tuple(attr_ints(node, name, (1, 1)) for name in ("strides", "dilations"))
     return (node.op_type, shapes, attributes, attr_int(node, "group", 1))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.sampling_blocks import round_channels
-from hwopt.cost.sampling_net import Net, channels
+from hwopt.cost.sampling_net import Net, channels, dims
 from hwopt.cost.sampling_weights import random_style
 
 MAX_SIZE = 224
@@ -58,7 +58,7 @@ def _act(net: Net) -> str:
 
 def _out(net: Net, x: ir.Value, k: int) -> int:
     """Output channels that keep the layer below about half a billion multiply-adds."""
-    shape = [int(d) for d in x.shape.numpy()] if x.shape is not None else [1, 1, 1, 1]
+    shape = dims(x)
     limit = 5e8 / (shape[1] * shape[2] * shape[3] * k * k)
     most = int(np.clip(min(limit, MAX_ELEMENTS / (shape[2] * shape[3])), 4, 1280))
     return min(any_channels(net.rng), most)
@@ -108,7 +108,7 @@ def gemm(net: Net, x: ir.Value) -> ir.Value:
 
 def add(net: Net, x: ir.Value) -> ir.Value:
     """A residual sum."""
-    return net.add(x, net.input(*(int(d) for d in x.shape.numpy())) if x.shape is not None else x, _act(net))
+    return net.add(x, net.input(*dims(x)), _act(net))
 
 
 def gate(net: Net, x: ir.Value) -> ir.Value:
@@ -118,8 +118,7 @@ def gate(net: Net, x: ir.Value) -> ir.Value:
 
 def product(net: Net, x: ir.Value) -> ir.Value:
     """An elementwise product or difference of equals."""
-    shape = [int(d) for d in x.shape.numpy()] if x.shape is not None else [1]
-    other = net.input(*shape)
+    other = net.input(*dims(x))
     return net.mul(x, other) if net.rng.random() < 0.6 else net.sub(x, other)
 
 
@@ -135,14 +134,17 @@ def global_pool(net: Net, x: ir.Value) -> ir.Value:
 
 
 def activation(net: Net, x: ir.Value) -> ir.Value:
-    """A non-linearity on its own."""
+    """A non-linearity behind a concatenation, which no target fuses it into, or behind nothing."""
+    if net.rng.random() < 0.7:
+        _, c, h, w = dims(x)
+        x = net.concat([x, net.input(1, max(1, c // 2), h, w)])
     kinds = ("hswish", "hswish_parts", "silu", "sigmoid", "hsigmoid", "tanh", "leaky", "relu", "relu6")
     return net.activate(x, kinds[int(net.rng.integers(len(kinds)))])
 
 
 def enlarge(net: Net, x: ir.Value) -> ir.Value:
     """Resizing by two, or a transposed convolution, of a quarter of the size."""
-    _, c, h, w = (int(d) for d in x.shape.numpy()) if x.shape is not None else (1, 8, 8, 8)
+    _, c, h, w = dims(x)
     small = net.input(1, min(c, 256), max(4, h // 2), max(4, w // 2))
     if net.rng.random() < 0.5:
         return net.resize(small, 2, "nearest" if net.rng.random() < 0.6 else "linear")
@@ -152,7 +154,7 @@ def enlarge(net: Net, x: ir.Value) -> ir.Value:
 
 def concat(net: Net, x: ir.Value) -> ir.Value:
     """Concatenation of two maps along the channels."""
-    _, _, h, w = (int(d) for d in x.shape.numpy()) if x.shape is not None else (1, 8, 8, 8)
+    _, _, h, w = dims(x)
     most = max(4, MAX_ELEMENTS // (h * w))
     return net.concat([x, net.input(1, min(any_channels(net.rng), most), h, w)])
 

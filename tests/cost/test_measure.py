@@ -89,16 +89,30 @@ def test_unmeasured_samples_are_counted_with_their_reason(target: Target, tmp_pa
 
 
 def test_a_group_without_a_figure_gives_no_row(target: Target) -> None:
-    answer = _answer_for(_residual())
-    without_row = replace(answer, rows=tuple(row for row in answer.rows if row.output != "t2"))
-    unpriced = replace(answer, unpriced=("t3",))
     dropped: Counter[str] = Counter()
-    assert [r.signature.kind for r in rows_of(_residual(), without_row, target, dropped)] == ["conv", "add"]
+    unpriced = replace(_answer_for(_residual()), unpriced=("t3",))
     assert [r.signature.kind for r in rows_of(_residual(), unpriced, target, dropped)] == [
         "conv",
         "pointwise",
     ]
-    assert dropped == {"group: pointwise: no row of its own": 1, "group: add: the oracle has no figure": 1}
+    assert dropped == {"group: add: the oracle has no figure": 1}
+
+
+def test_a_group_that_ran_inside_its_neighbour_was_free(target: Target) -> None:
+    dropped: Counter[str] = Counter()
+    answer = _answer_for(_residual())
+    without = replace(answer, rows=tuple(row for row in answer.rows if row.output not in ("t0", "t1", "t3")))
+    found = rows_of(_residual(), without, target, dropped)
+    assert [(row.signature.kind, row.latency_us) for row in found] == [("pointwise", 1.0), ("add", 0.0)]
+    assert dropped == {"group: conv: ran inside what stands before the sample": 1}
+
+
+def test_whole_networks_are_measured_as_they_are(target: Target, tmp_path: Path) -> None:
+    oracle = Counting()
+    with Cache(tmp_path) as cache:
+        whole = replace(_residual(), whole=True)
+        measure_campaign(target, oracle, [whole], tmp_path / "m.csv.xz", cache)
+    assert oracle.in_context == {False}
 
 
 def test_what_does_not_fit_on_chip_is_not_learned(target: Target) -> None:
