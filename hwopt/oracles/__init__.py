@@ -1,0 +1,1 @@
+"""Oracles: what measures a subgraph or a whole model on a target."""

@@ -25,7 +25,7 @@ from hwopt.oracles.tflite_quant import FEATURE
 
 
 def lower_identity(builder: Builder, node: ir.Node) -> None:
-    """Identity, Dropout and Cast between float types: the same tensor."""
+    """Identity, Dropout, Cast, and QuantizeLinear or DequantizeLinear: it is int8 already."""
     builder.bind(node.outputs[0], builder.feature(node.inputs[0]))
 
 

@@ -17,9 +17,11 @@ import pytest
 from onnx import numpy_helper
 
 from hwopt.nodes import FloatArray
-from hwopt.oracles.tflite import lower
 
+pytest.importorskip("ethosu", reason="the extra 'ethos' is not installed")
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="ai-edge-litert is not installed")
+
+from hwopt.oracles.tflite import lower  # noqa: E402
 
 # Bodies: input x, output y, weights are drawn for every initializer `name<dims>` in the list.
 CASES: dict[str, tuple[str, str, dict[str, tuple[int, ...]]]] = {

@@ -53,7 +53,7 @@ class Net:
         self.value, self.channels = name, out
         return self.op("Clip", min=0.0, max=6.0) if act else self
 
-    def op(self, op_type: str, *others: str, **attributes: float) -> Net:
+    def op(self, op_type: str, *others: str, **attributes: float | list[int]) -> Net:
         name = f"{op_type.lower()}{len(self.nodes)}"
         self.nodes.append(
             helper.make_node(op_type, [self.value, *others], [name], None, None, None, None, **attributes)
@@ -191,6 +191,16 @@ def test_operators_without_a_figure_are_named(oracle: VelaOracle) -> None:
     assert inside.nodes == (name,)
     assert "Cos" in inside.reason
     assert not inside.transient
+
+
+@needs_vela
+def test_operators_left_to_the_host_are_refused(oracle: VelaOracle) -> None:
+    """Vela counts them with 0 cycles; a mean over channels is one of them on Ethos-U55."""
+    net = Net(8, 14).conv(16, 1)
+    job = Job(net.op("ReduceMean", axes=[1]).model(), in_context=True)
+    (answer,) = oracle.measure([job])
+    assert isinstance(answer, Unmeasured)
+    assert answer.nodes == (net.value,)
 
 
 @needs_vela
