@@ -153,13 +153,11 @@ def _lower_node(builder: Builder, node: ir.Node, pattern: Pattern | None) -> Mis
             _lower_pattern(builder, node, pattern)
         else:
             _handler(node)(builder, node)
-            return None
+        return None
     except NotLowered as error:
         reason = str(error)
     except (ValueError, IndexError, TypeError, KeyError) as error:  # a form nobody thought of
         reason = f"cannot be read ({type(error).__name__}: {error})"
-    else:
-        return None
     del builder.operators[before[0] :], builder.owners[before[0] :]
     builder.done = before[1]
     return Missing(output, node.op_type, reason)

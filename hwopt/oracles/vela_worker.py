@@ -30,8 +30,9 @@ def measure_job(payload: bytes) -> bytes:
 def compile_model(data: bytes, guarded: bool, config: VelaConfig) -> Answer:
     """Vela's figures for a serialised ONNX model.
 
-    guarded: the figures are those of the model's own operators inside a network, and any
-    operator without a figure makes the whole job Unmeasured. Otherwise the figures are those
+    guarded: the figures are those of the model's own operators inside a network (there is no
+    peak then: the guards have part in it), and any operator without a figure makes the whole
+    job Unmeasured. Otherwise the figures are those
     of everything Vela can run, and the rest is named in `unpriced`.
     """
     try:
@@ -98,7 +99,7 @@ def _measurement(
     return Measurement(
         latency_us=cycles / config.clock_mhz,
         rows=rows,
-        peak_bytes=sum(memories.values()) - report.readOnlyPeakUsage,
+        peak_bytes=None if guarded else sum(memories.values()) - report.readOnlyPeakUsage,
         weight_bytes=report.encodedWeights,
         details={
             "cycles": float(cycles),
