@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.cost.model import CostModel
+from hwopt.cost.protocol import Pricer
 from hwopt.cost.raw import table
 from hwopt.cost.roofline import roofline
 from hwopt.errors import BadInput
@@ -70,7 +70,7 @@ def comparable(before: OracleAnswer, after: OracleAnswer) -> bool:
     return one is not None and two is not None and len(one.unpriced) == len(two.unpriced)
 
 
-def assess(model: ir.Model, input_shapes: InputShapes, target: Target, cost_model: CostModel) -> Assessment:
+def assess(model: ir.Model, input_shapes: InputShapes, target: Target, cost_model: Pricer) -> Assessment:
     """Predicted latency, arena, weights and counts of a model."""
     shapes = infer_shapes(model, input_shapes)
     parts = partition(model, shapes, target)
@@ -90,7 +90,7 @@ def assess(model: ir.Model, input_shapes: InputShapes, target: Target, cost_mode
     )
 
 
-def _unpriced(parts: Partition, target: Target, cost_model: CostModel) -> dict[str, str]:
+def _unpriced(parts: Partition, target: Target, cost_model: Pricer) -> dict[str, str]:
     found = {}
     for group in parts.subgraphs:
         if not group.priced:
@@ -101,7 +101,7 @@ def _unpriced(parts: Partition, target: Target, cost_model: CostModel) -> dict[s
 
 
 def _priced_parts(
-    parts: Partition, memory: MemoryPlan, target: Target, cost_model: CostModel
+    parts: Partition, memory: MemoryPlan, target: Target, cost_model: Pricer
 ) -> tuple[Part, ...]:
     groups = [g for g in parts.subgraphs if g.priced and cost_model.knows(g.signature)]
     latency = dict(zip(groups, cost_model.predict([g.signature for g in groups]), strict=True))

@@ -70,7 +70,7 @@ def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:
         for j in range(i):
             if {one.kind, lossy[j].kind} == {Kind.FORM, Kind.WIDTH} and one.places & lossy[j].places:
                 graph.add_edge(i, j)
-    groups = []
+    groups: list[tuple[Choice, ...]] = []
     for component in nx.connected_components(graph):
         members = tuple(lossy[i] for i in sorted(component))
         groups.extend([members] if len(members) <= LARGEST_GROUP else [(m,) for m in members])

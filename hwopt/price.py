@@ -18,7 +18,7 @@ import networkx as nx
 import onnx_ir as ir
 
 from hwopt.choice import KEEP, Choice, Kind, Value
-from hwopt.cost.model import CostModel
+from hwopt.cost.protocol import Pricer
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
 from hwopt.memory import plan_memory, weight_bytes
@@ -79,7 +79,7 @@ def make_scene(model: ir.Model, shapes: Mapping[str, TensorInfo], target: Target
 
 
 def price(
-    scene: Scene, choices: Sequence[Choice], cost_model: CostModel, listeners: Listeners = ()
+    scene: Scene, choices: Sequence[Choice], cost_model: Pricer, listeners: Listeners = ()
 ) -> Problem:
     """The latency, memory and size tables of every scope; damage is still zero."""
     cells = find_cells(scene, choices)
@@ -184,7 +184,7 @@ def _io_bytes(group: Subgraph, shapes: Mapping[str, TensorInfo], target: Target)
 
 
 def _predict(
-    drafts: Iterable[Mapping[tuple[str, ...], Draft]], cost_model: CostModel
+    drafts: Iterable[Mapping[tuple[str, ...], Draft]], cost_model: Pricer
 ) -> dict[Signature, Estimate]:
     """One batched call for every distinct signature of all tables."""
     distinct = list(
@@ -193,7 +193,7 @@ def _predict(
     return dict(zip(distinct, cost_model.predict(distinct), strict=True))
 
 
-def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: CostModel) -> Price:
+def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: Pricer) -> Price:
     known = [costs[signature] for _, signature in draft.runnable if cost_model.knows(signature)]
     latency = sum(item.value for item in known)
     spread = sqrt(sum(item.spread**2 for item in known))

@@ -52,14 +52,12 @@ def planned_assignment(plan: Plan, folds: Sequence[Value], choices: Sequence[Cho
             continue
         choice = known.get(step.choice)
         if choice is None:
-            raise BadInput(
-                f"step {number} of the plan: the model has no choice '{step.choice}'{_near(step.choice, known)}"
-            )
+            near = _near(step.choice, known)
+            raise BadInput(f"step {number} of the plan: the model has no choice '{step.choice}'{near}")
         names = [value.name for value in choice.values]
         if step.value not in names:
-            raise BadInput(
-                f"step {number} of the plan: choice '{step.choice}' offers {', '.join(names)}, not '{step.value}'"
-            )
+            offered = ", ".join(names)
+            raise BadInput(f"step {number} of the plan: '{step.choice}' offers {offered}, not '{step.value}'")
         if step.choice in assignment:
             raise BadInput(f"step {number} of the plan decides choice '{step.choice}' a second time")
         assignment[step.choice] = step.value

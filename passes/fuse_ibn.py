@@ -82,9 +82,9 @@ def exact(block: InvertedBottleneck) -> bool:
     return block.expand.activation is None and unbiased
 
 
-def kernels(conv: Conv) -> Iterator[tuple[int, ...]]:
+def kernels(conv: Conv) -> Iterator[tuple[int, int]]:
     """The kernel sizes worth offering: its own, and 3x3 where the padding allows to crop to it."""
-    yield conv.kernel
+    yield conv.kernel[0], conv.kernel[1]
     crop = [(k - 3) // 2 for k in conv.kernel]
     odd = all(k % 2 == 1 and k > 3 for k in conv.kernel)
     if odd and all(p >= c for p, c in zip(conv.pads, crop * 2, strict=True)):

@@ -8,20 +8,19 @@ Huangfu and Hall, "Parallelizing the dual revised simplex method", 2018.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import highspy
 import numpy as np
 
 from hwopt.choice import KEEP
 from hwopt.errors import RewriteFailed
-from hwopt.scope import Price, Problem
+from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.problem import Budget, Objective, Outcome, objective_value
 
 MAX_NODES = 20_000
-RELATIVE_GAP = 1e-4
-# A change must earn something: between equals, the plan with fewer rewrites wins.
-TIE_BREAK = 1e-7
+RELATIVE_GAP = 1e-6
+WORTHLESS = 1e-6  # a change that saves less than this share of the objective is taken back
 _INF = highspy.kHighsInf
 
 
@@ -35,7 +34,26 @@ def solve(problem: Problem, budget: Budget, seed: int = 0, cuts: Sequence[dict[s
     program.limits()
     for cut in cuts:
         program.forbid(cut)
-    return program.solve(seed)
+    outcome = program.solve(seed)
+    if outcome.assignment is None or cuts:
+        return outcome
+    return replace(outcome, assignment=without_worthless(problem, budget, outcome.assignment))
+
+
+def without_worthless(problem: Problem, budget: Budget, assignment: Assignment) -> dict[str, str]:
+    """The plan with every change taken back that earns nothing: between equals, fewer rewrites win."""
+    kept = dict(assignment)
+    price = problem.total(kept)
+    assert price is not None
+    best = objective_value(price, budget.objective)
+    for choice in sorted(assignment):
+        fewer = {c: v for c, v in kept.items() if c != choice}
+        price = problem.total(fewer)
+        if price is None or budget.violations(price):
+            continue
+        if objective_value(price, budget.objective) <= best * (1 + WORTHLESS):
+            kept = fewer
+    return kept
 
 
 @dataclass
@@ -116,8 +134,6 @@ class _Program:
         if self.budget.objective in (Objective.MEMORY, Objective.FOOTPRINT):
             costs[self.peak] = 1.0
         costs /= self.scale
-        for (_, name), column in self.picks.items():
-            costs[column] += 0.0 if name == KEEP else TIE_BREAK
         return costs
 
     @property
@@ -127,7 +143,7 @@ class _Program:
         return max(objective_value(base, self.budget.objective), 1e-9) if base is not None else 1.0
 
     def solve(self, seed: int) -> Outcome:
-        highs = highspy.Highs()
+        highs = highspy.Highs()  # type: ignore[no-untyped-call]
         for option, setting in (
             ("output_flag", False),
             ("threads", 1),
