@@ -23,7 +23,7 @@ class Header:
     """What is needed beside the boosters.
 
     feature_version, roofline: what the features and the residual mean (a hash of the target's
-        numbers that the roofline uses). streamed: which roofline it is.
+        numbers that the roofline uses). streamed, context: see hwopt.cost.features.View.
     data_sha256: the measurement file. rows: number of training rows per kind.
     spread: per kind, one standard deviation of log latency that the members cannot see;
         member_weight: by how much their disagreement is scaled.
@@ -32,6 +32,7 @@ class Header:
     feature_version: int
     roofline: str
     streamed: bool
+    context: bool
     data_sha256: str
     rows: Mapping[str, int]
     spread: Mapping[str, float]

@@ -7,6 +7,7 @@ the model only the residual to the roofline.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,15 +27,34 @@ _COUNTS = (
     "ci", "hi", "wi", "co", "ho", "wo", "inputs", "outputs", "kh", "kw", "sh", "sw",
     "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "zeros", "distinct", "consumers", "mode",
 )  # fmt: skip
+_CONTEXT = ("producer", "producer2", "consumer", "consumer2", "consumers")
 _LOGARITHMS = ("macs", "weights", "encoded", "in_elements", "in_second", "out_elements", "group")
 
 
+@dataclass(frozen=True)
+class View:
+    """How signatures are looked at; decided once per target, by its measurements.
+
+    streamed: activations go through the outermost memory between operators (see roofline).
+    context: neighbours are features. Not so where the oracle measured operators one by one: then
+        most rows have none, and a model would take their absence for a cause.
+    """
+
+    streamed: bool = False
+    context: bool = True
+
+
+DEFAULT_VIEW = View()
+
+
 def features(
-    signatures: Sequence[Signature], target: Target, streamed: bool = False
+    signatures: Sequence[Signature], target: Target, view: View = DEFAULT_VIEW
 ) -> tuple[Matrix, Bounds]:
     """The feature matrix [signatures, features] and the roofline of each row in cycles."""
     rows = table(signatures)
-    bounds = roofline(rows, target, streamed)
+    if not view.context:
+        rows |= {name: np.zeros_like(rows[name]) for name in _CONTEXT}
+    bounds = roofline(rows, target, view.streamed)
     columns = {
         **_words(rows),
         **{name: rows[name] for name in _COUNTS},

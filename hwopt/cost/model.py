@@ -11,7 +11,7 @@ import numpy.typing as npt
 import xgboost
 
 from hwopt.cost.bundle import Header, unpack
-from hwopt.cost.features import FEATURE_VERSION, Matrix, features
+from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.partition import Partition
@@ -31,6 +31,7 @@ class CostModel:
     def __init__(self, target: Target, header: Header, boosters: Sequence[xgboost.Booster]) -> None:
         self.target = target
         self.header = header
+        self._view = View(header.streamed, header.context)
         self._boosters = tuple(boosters)
         self._known: dict[Signature, Estimate] = {}
 
@@ -53,7 +54,7 @@ class CostModel:
 
     def log_cycles(self, signatures: Sequence[Signature]) -> tuple[Column, Column]:
         """Mean and standard deviation of the logarithm of cycles, one entry per signature."""
-        matrix, bounds = features(signatures, self.target, self.header.streamed)
+        matrix, bounds = features(signatures, self.target, self._view)
         members = predict_members(self._boosters, matrix)
         spread = np.array([self.header.spread.get(s.kind, _UNKNOWN_SPREAD) for s in signatures])
         disagreement = members.var(axis=0, ddof=1) * self.header.member_weight

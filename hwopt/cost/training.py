@@ -11,11 +11,11 @@ import xgboost
 
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
-from hwopt.cost.features import FEATURE_VERSION, Matrix, features
+from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
 from hwopt.cost.raw import table
 from hwopt.cost.roofline import roofline
-from hwopt.signature import VIEW
+from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, VIEW
 from hwopt.target import Target
 
 _LEAST_RESIDUALS = 30  # of one kind: below, the spread of all kinds together is used
@@ -60,8 +60,8 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     the spread. Single-threaded and seeded: equal input gives equal bytes.
     """
     rows = usable(samples)
-    streamed = _is_streamed(rows, target)
-    matrix, bounds = features([s.signature for s in rows], target, streamed)
+    view = View(_is_streamed(rows, target), _has_context(rows))
+    matrix, bounds = features([s.signature for s in rows], target, view)
     residual = _log_cycles(rows, target) - np.log(bounds.cycles)
     fold = _folds(rows, settings.seed)
     raw, errors, kinds = [], [], []
@@ -75,7 +75,8 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     header = Header(
         feature_version=FEATURE_VERSION,
         roofline=roofline_hash(target),
-        streamed=streamed,
+        streamed=view.streamed,
+        context=view.context,
         data_sha256=data_sha256,
         rows=_count(rows),
         spread=_spread_by_kind(np.concatenate(errors), kinds),
@@ -98,6 +99,13 @@ def _is_streamed(rows: Sequence[Sample], target: Target) -> bool:
         for streamed in (False, True)
     ]
     return left[1] < left[0]
+
+
+def _has_context(rows: Sequence[Sample]) -> bool:
+    """Whether most rows were measured between neighbours rather than alone."""
+    ends = (GRAPH_INPUT, GRAPH_OUTPUT)
+    alone = sum(set(row.signature.producers + row.signature.consumers) <= set(ends) for row in rows)
+    return alone < len(rows) / 2
 
 
 def _folds(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
