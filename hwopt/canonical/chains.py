@@ -66,15 +66,16 @@ def _place_chain(chain: list[ir.Node], view: View) -> None:
     rest = chain if isinstance(head, str) else chain[head:]
     tail = _try_before(rest, view) if rest else 0
     left = rest if isinstance(tail, str) else rest[: len(rest) - tail]
-    if left and _concerns_us(left, view):
-        reasons = [reason for reason in (head, tail) if isinstance(reason, str) and reason]
+    reasons = [reason for reason in (head, tail) if isinstance(reason, str) and reason]
+    if left and (reasons or _wants_a_home(left, view)):
         view.skip("fold", left[0], "; ".join(reasons) or "no linear operator beside it can take it")
 
 
-def _concerns_us(chain: list[ir.Node], view: View) -> bool:
-    """Arithmetic on shapes and other integers is nobody's loss."""
+def _wants_a_home(chain: list[ir.Node], view: View) -> bool:
+    """Whether somebody will ask why it is still there: a lone Add or Mul, or one on integers, is ordinary."""
     dtype = view.dtype(chain[0].outputs[0])
-    return dtype is None or dtype.is_floating_point()
+    floating = dtype is None or dtype.is_floating_point()
+    return floating and (len(chain) > 1 or is_op(chain[0], "BatchNormalization"))
 
 
 def _try_after(chain: list[ir.Node], view: View) -> int | str:
@@ -112,7 +113,7 @@ def _try_before(chain: list[ir.Node], view: View) -> int | str:
 
 
 def _anchors_after(value: ir.Value, opset: int) -> list[Anchor] | str:
-    """The linear operators that read the value, if nothing else does; else a reason, empty where there is none."""
+    """The linear operators that read the value, if nothing else does; else a reason, empty if none does."""
     uses = list(value.uses())
     anchors = [read_anchor(use.node, opset) if use.idx == 0 else None for use in uses]
     linear = [anchor for anchor in anchors if isinstance(anchor, Anchor)]
