@@ -75,9 +75,10 @@ def _difference(name: str, expected: Array, actual: Array) -> Difference:
         return Difference(name, 0.0 if same else float("inf"), 0.0 if same else float("inf"))
     left, right = expected.astype(np.float64), actual.astype(np.float64)
     alike = (left == right) | (np.isnan(left) & np.isnan(right))
-    gap = np.where(alike, 0.0, np.abs(left - right))
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is settled by `alike`
+        gap = np.where(alike, 0.0, np.abs(left - right))
     largest = float(np.nanmax(np.abs(np.where(np.isfinite(left), left, 0.0)), initial=0.0))
-    worst = float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0))
+    worst = float(np.max(np.nan_to_num(gap, nan=np.inf, posinf=np.inf), initial=0.0))
     return Difference(name, worst, worst / largest if largest else worst)
 
 
