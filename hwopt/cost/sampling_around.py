@@ -14,7 +14,8 @@ import onnx_ir as ir
 from hwopt.cost.sampling import Sample
 from hwopt.cost.sampling_blocks import FORMS, PRUNED_SHARES, round_channels
 from hwopt.cost.sampling_cut import affordable
-from hwopt.cost.sampling_net import Net, channels
+from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_shapes import channels
 from hwopt.cost.sampling_weights import random_style
 from hwopt.nodes import Conv, as_conv, convs, is_op, single_consumer
 from hwopt.shapes import infer_shapes

@@ -13,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.cost.sampling_net import Net, channels, dims
+from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_shapes import channels, dims
 
 T = TypeVar("T")
 PRUNED_SHARES = (1 / 3, 1 / 2, 7 / 12, 2 / 3, 3 / 4, 5 / 6, 11 / 12)
@@ -70,6 +71,11 @@ class Draw:
 def round_channels(count: float, multiple: int) -> int:
     """The nearest positive multiple, at most MAX_CHANNELS."""
     return int(np.clip(round(count / multiple) * multiple, multiple, MAX_CHANNELS))
+
+
+def stem(net: Net, d: Draw, x: ir.Value, base: int, act: str) -> ir.Value:
+    """A network's first layer."""
+    return net.conv(x, d.channels(base), d.pick(3, (3, 5, 7)), d.pick(2, (1, 2, 2)), act)
 
 
 def inverted_bottleneck(

@@ -1,7 +1,7 @@
 """Families of real networks: each function builds one randomly drawn member as a complete model.
 
 Channel plans follow the published architectures (MobileNetV1-V3, EfficientNet-Lite and EdgeTPU,
-MNASNet, ResNet, VGG, ShuffleNetV2, SqueezeNet, SSD, U-Net, LCNet, YOLOv8, DS-CNN) and are then
+MNASNet, ResNet, VGG, ShuffleNetV2, SqueezeNet, LCNet, DS-CNN) and are then
 mutated. EfficientNet-Lite0 itself is never drawn: it is what the cost models are tested on.
 """
 
@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from hwopt.cost import sampling_blocks as blocks
+from hwopt.cost import sampling_dense as dense
 from hwopt.cost.sampling_blocks import Draw
-from hwopt.cost.sampling_net import Net, channels, dims
+from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_shapes import channels, dims
 
 Family = Callable[[Net, Draw, ir.Value], list[ir.Value]]
 Stage = tuple[float, int, int, int, int]  # expansion, channels, repeats, stride, kernel
-
-
-def _stem(net: Net, d: Draw, x: ir.Value, base: int, act: str) -> ir.Value:
-    return net.conv(x, d.channels(base), d.pick(3, (3, 5, 7)), d.pick(2, (1, 2, 2)), act)
 
 
 def _repeats(d: Draw, count: int) -> int:
@@ -51,7 +49,7 @@ def _classes(d: Draw) -> int:
 
 def mobilenet_v1(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     """Howard et al. 2017, table 1."""
-    x = _stem(net, d, x, 32, d.act)
+    x = blocks.stem(net, d, x, 32, d.act)
     plan = [(64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2)]
     for base, repeats, stride in plan:
         out = d.channels(base)
@@ -71,7 +69,7 @@ def mobilenet_v2(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
         (6, 160, 3, 2, 3),
         (6, 320, 1, 1, 3),
     ]
-    x = _stem(net, d, x, 32, d.act)
+    x = blocks.stem(net, d, x, 32, d.act)
     x = _bottleneck_stages(net, d, x, stages, [d.act] * 7, [0.0] * 7)
     return _classified(net, d, x, 1280, d.act)
 
@@ -88,7 +86,7 @@ def mobilenet_v3(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
         (6, 160, 3, 2, 5),
     ]
     acts = ["relu", "relu", "relu", hswish, hswish, hswish]
-    x = _stem(net, d, x, 16, hswish)
+    x = blocks.stem(net, d, x, 16, hswish)
     x = _bottleneck_stages(net, d, x, stages, acts, [0.0, 0.0, 0.25, 0.0, 0.25, 0.25])
     return _classified(net, d, x, 960, hswish)
 
@@ -106,7 +104,7 @@ def efficientnet_lite(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     ]
     if 0.97 < d.width < 1.03:
         d = Draw(d.rng, 1.1, d.multiple, d.act, d.jitter)
-    x = _stem(net, d, x, 32, "relu6")
+    x = blocks.stem(net, d, x, 32, "relu6")
     x = _bottleneck_stages(net, d, x, stages, ["relu6"] * 7, [0.0] * 7)
     return _classified(net, d, x, 1280, "relu6")
 
@@ -122,7 +120,7 @@ def mnasnet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
         (6, 160, 3, 2, 5),
         (6, 320, 1, 1, 3),
     ]
-    x = _stem(net, d, x, 32, "relu")
+    x = blocks.stem(net, d, x, 32, "relu")
     x = blocks.separable(net, d, x, d.channels(16), 3, 1, "relu")
     x = _bottleneck_stages(net, d, x, stages, ["relu"] * 6, [0.0, squeeze, 0.0, squeeze, squeeze, 0.0])
     return _classified(net, d, x, 1280, "relu")
@@ -130,7 +128,7 @@ def mnasnet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
 
 def efficientnet_edgetpu(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     """Gupta and Akin 2020: fused bottlenecks early, inverted bottlenecks late."""
-    x = _stem(net, d, x, 32, "relu")
+    x = blocks.stem(net, d, x, 32, "relu")
     fused: list[Stage] = [(4, 24, 1, 1, 3), (8, 32, 2, 2, 3), (8, 48, 3, 2, 3)]
     for expand, base, repeats, stride, k in fused:
         out = d.channels(base)
@@ -178,7 +176,7 @@ def vgg(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
 
 def shufflenet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     """Ma et al. 2018 (V2)."""
-    x = net.pool(_stem(net, d, x, 24, "relu"), "MaxPool", 3, 2)
+    x = net.pool(blocks.stem(net, d, x, 24, "relu"), "MaxPool", 3, 2)
     for base, repeats in ((116, 3), (232, 4), (464, 3)):
         x = blocks.shuffle_down(net, d, x, d.channels(base), "relu")
         for _ in range(_repeats(d, repeats)):
@@ -188,7 +186,7 @@ def shufflenet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
 
 def squeezenet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     """Iandola et al. 2016."""
-    x = net.pool(_stem(net, d, x, 64, "relu"), "MaxPool", 3, 2)
+    x = net.pool(blocks.stem(net, d, x, 64, "relu"), "MaxPool", 3, 2)
     for base, repeats in ((128, 2), (256, 2), (384, 2), (512, 2)):
         out = d.channels(base)
         for _ in range(repeats):
@@ -199,52 +197,10 @@ def squeezenet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     return [net.flatten(net.global_pool(net.conv(x, _classes(d), act="relu")))]
 
 
-def _head(net: Net, d: Draw, x: ir.Value, outs: Sequence[int], act: str) -> list[ir.Value]:
-    """Detection outputs on one feature map: separable or full convolutions."""
-    result = []
-    for out in outs:
-        net.next_block()
-        h = net.depthwise(x, 3, 1, act) if d.happens(0.6) else net.conv(x, channels(x), 3, 1, act)
-        result.append(net.conv(h, out, d.pick(1, (1, 3))))
-    return result
-
-
-def ssd(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
-    """Liu et al. 2016 with a MobileNet backbone (SSDLite): boxes and classes at three sizes."""
-    x = _stem(net, d, x, 24, d.act)
-    outputs: list[ir.Value] = []
-    for base, stride in ((48, 2), (96, 2), (192, 2), (384, 2)):
-        x = blocks.separable(net, d, x, d.channels(base), 3, stride, d.act)
-        x = blocks.separable(net, d, x, channels(x), 3, 1, d.act)
-        if min(dims(x)[2:]) <= 28:
-            anchors = int(d.rng.integers(3, 7))
-            outputs += _head(net, d, x, (4 * anchors, int(d.rng.choice([2, 21, 91])) * anchors), d.act)
-    return outputs or [x]
-
-
-def unet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
-    """Ronneberger et al. 2015, thin, with transposed convolutions or resizing on the way up."""
-    skips: list[ir.Value] = []
-    x = net.conv(x, d.channels(16), 3, 2, d.act)
-    for base in (32, 64, 128):
-        skips.append(x)
-        x = blocks.residual_basic(net, d, x, d.channels(base), 2, d.act)
-    for skip in reversed(skips):
-        net.next_block()
-        if d.happens(0.5):
-            x = net.conv_transpose(x, channels(skip), d.pick(2, (2, 3, 4)), 2, d.act)
-        else:
-            mode = "nearest" if d.happens(0.6) else "linear"
-            x = net.conv(net.resize(x, 2, mode), channels(skip), 3, 1, d.act)
-        x = net.add(x, skip) if d.happens(0.4) else net.concat([x, skip])
-        x = net.conv(x, channels(skip), 3, 1, d.act)
-    return [net.conv(x, int(d.rng.choice([1, 2, 19, 21])), act="sigmoid" if d.happens(0.3) else "")]
-
-
 def lcnet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
     """Cui et al. 2021 (PP-LCNet): separable blocks with hard swish, late ones with attention."""
     act = "hswish" if d.happens(0.5) else "hswish_parts"
-    x = _stem(net, d, x, 16, act)
+    x = blocks.stem(net, d, x, 16, act)
     plan = [
         (32, 1, 3),
         (64, 2, 3),
@@ -260,23 +216,6 @@ def lcnet(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
         if base >= 256 and d.happens(0.6):
             x = blocks.squeeze_excite(net, d, x, blocks.round_channels(channels(x) / 4, 4))
     return _classified(net, d, x, 1280, act)
-
-
-def yolo(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
-    """YOLOv8-nano's plan: C2f, SPPF, one upsampling, heads."""
-    act = "silu" if d.happens(0.6) else d.act
-    x = net.conv(x, d.channels(16), 3, 2, act)
-    maps: list[ir.Value] = []
-    for base in (32, 64, 128):
-        net.next_block()
-        out = 2 * blocks.round_channels(d.channels(base) / 2, 4)
-        x = blocks.cross_stage(net, d, net.conv(x, out, 3, 2, act), out, act)
-        maps.append(x)
-    x = blocks.pyramid_pool(net, d, x, act)
-    net.next_block()
-    up = net.concat([net.resize(x, 2), maps[-2]]) if dims(maps[-2])[2] == 2 * dims(x)[2] else x
-    up = blocks.cross_stage(net, d, up, 2 * blocks.round_channels(channels(maps[-2]) / 2, 4), act)
-    return [*_head(net, d, up, (64, 80), act), *_head(net, d, x, (64, 80), act)]
 
 
 def keyword_spotting(net: Net, d: Draw, x: ir.Value) -> list[ir.Value]:
@@ -299,10 +238,10 @@ FAMILIES: dict[str, Family] = {
     "vgg": vgg,
     "shufflenet": shufflenet,
     "squeezenet": squeezenet,
-    "ssd": ssd,
-    "unet": unet,
+    "ssd": dense.ssd,
+    "unet": dense.unet,
     "lcnet": lcnet,
-    "yolo": yolo,
+    "yolo": dense.yolo,
     "keyword_spotting": keyword_spotting,
 }
 # Inverted bottlenecks are what the passes rewrite most: their families are drawn more often.

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
+from hwopt.cost.sampling_shapes import broadcast, channels, dims, same_pads
 from hwopt.cost.sampling_weights import WeightStyle, lazy_weight, optimised_style
 
 BLOCK_KEY = "hwopt.cost.sampling.block"
@@ -123,20 +124,20 @@ class Net:
 
     def add(self, x: ir.Value, y: ir.Value, act: str = "") -> ir.Value:
         """Sum; broadcasts."""
-        return self.activate(self._add_node("Add", [x, y], _broadcast(x, y)), act)
+        return self.activate(self._add_node("Add", [x, y], broadcast(x, y)), act)
 
     def mul(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """Product; broadcasts."""
-        return self._add_node("Mul", [x, y], _broadcast(x, y))
+        return self._add_node("Mul", [x, y], broadcast(x, y))
 
     def sub(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """Difference; broadcasts."""
-        return self._add_node("Sub", [x, y], _broadcast(x, y))
+        return self._add_node("Sub", [x, y], broadcast(x, y))
 
     def pool(self, x: ir.Value, op_type: str, k: int, s: int) -> ir.Value:
         """MaxPool or AveragePool with the padding that keeps ceil(H / s)."""
         _, c, h, w = dims(x)
-        pads = [*_pads((h, w), (k, k), s, 1)]
+        pads = [*same_pads((h, w), (k, k), s, 1)]
         return self._add_node(
             op_type,
             [x],
@@ -230,7 +231,7 @@ class Net:
         self, size: tuple[int, int], kernel: tuple[int, int], s: int, dilation: int
     ) -> tuple[int, int, int, int]:
         if not self.centred:
-            return _pads(size, kernel, s, dilation)
+            return same_pads(size, kernel, s, dilation)
         top, left = (dilation * (k // 2) for k in kernel)
         return top, left, top, left
 
@@ -284,28 +285,3 @@ class Net:
         node.meta[BLOCK_KEY] = self.block
         self._nodes.append(node)
         return output
-
-
-def dims(value: ir.Value) -> tuple[int, ...]:
-    """The static shape of a value."""
-    assert value.shape is not None, f"value {value.name} has no shape"
-    return tuple(int(d) for d in value.shape.numpy())
-
-
-def channels(value: ir.Value) -> int:
-    """The size of axis 1."""
-    return dims(value)[1]
-
-
-def _broadcast(x: ir.Value, y: ir.Value) -> tuple[int, ...]:
-    return tuple(int(d) for d in np.broadcast_shapes(dims(x), dims(y)))
-
-
-def _pads(size: tuple[int, int], kernel: tuple[int, int], s: int, dilation: int) -> tuple[int, int, int, int]:
-    """ONNX pads (top, left, bottom, right) that give ceil(size / s), more at the end where odd."""
-    begins, ends = [], []
-    for length, k in zip(size, kernel, strict=True):
-        total = max(0, (-(-length // s) - 1) * s + dilation * (k - 1) + 1 - length)
-        begins.append(total // 2)
-        ends.append(total - total // 2)
-    return begins[0], begins[1], ends[0], ends[1]

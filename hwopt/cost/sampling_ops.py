@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.sampling_blocks import round_channels
-from hwopt.cost.sampling_net import Net, channels, dims
+from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_shapes import channels, dims
 from hwopt.cost.sampling_weights import random_style
 
 MAX_SIZE = 224

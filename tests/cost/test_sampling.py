@@ -15,7 +15,8 @@ import pytest
 from hwopt.cost import sampling
 from hwopt.cost.sampling_around import around
 from hwopt.cost.sampling_cut import cut, fused_groups, macs, shape_key
-from hwopt.cost.sampling_net import Net, dims
+from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_shapes import dims
 from hwopt.cost.sampling_weights import WeightStyle, draw_weight
 from hwopt.nodes import constant_array, convs
 
