@@ -212,14 +212,8 @@ def _infer_by_running(
     model: ir.Model, bound: Mapping[str, tuple[int, ...]], names: list[str]
 ) -> dict[str, TensorInfo]:
     """One run on constant inputs, with the open values added as outputs."""
-    proto = onnx.ModelProto.FromString(model_bytes(model))
-    outputs = {info.name for info in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
-    try:
-        session = ort.InferenceSession(
-            proto.SerializeToString(), _options(), providers=["CPUExecutionProvider"]
-        )
-    except Exception:  # an operator it does not know: the values stay open
+    session = _session_with_outputs(model, names)
+    if session is None:
         return {}
     inputs = [value for value in model.graph.inputs if value.name in bound]
     problem: Exception | None = None
@@ -239,6 +233,21 @@ def _infer_by_running(
     raise BadInput(f"the model does not run with input shapes {shapes}: {text}")
 
 
+def _session_with_outputs(model: ir.Model, names: list[str]) -> ort.InferenceSession | None:
+    """The model with more outputs, unoptimised; None where ONNX Runtime does not know an operator."""
+    proto = onnx.ModelProto.FromString(model_bytes(model))
+    outputs = {info.name for info in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # whatever ONNX Runtime throws: the values stay open
+        return None
+
+
 def _sample_numbers(inputs: list[ir.Value]) -> list[int]:
     """What to fill the inputs with: numbers that the model itself compares an input with, then 1 and 0."""
     compared = {
@@ -251,14 +260,6 @@ def _sample_numbers(inputs: list[ir.Value]) -> list[int]:
         if (number := scalar(operand)) is not None
     }
     return [*sorted(compared), 1, 0]
-
-
-def _options() -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    return options
 
 
 def _filled(
