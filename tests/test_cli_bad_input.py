@@ -79,7 +79,6 @@ CASES = {
     "missing calibration": ([*GOOD, "--calib", "no_such_folder"], "no_such_folder"),
     "empty calibration": ([*GOOD, "--calib", "nothing"], "nothing"),
     "wrongly shaped": ([*GOOD, "--calib", "wrong_shape.npz"], "wrong_shape.npz"),
-    "images without preprocess": ([*GOOD, "--calib", "images"], "preprocess"),
     "drop without labels": ([*GOOD, "--calib", "good.npz", "--max-drop", "0.01"], "labels"),
     "drop without data": ([*GOOD, "--max-drop", "0.01"], "labels"),
     "labels without data": ([*GOOD, "--labels", "labels.csv"], "--calib"),

@@ -1,0 +1,123 @@
+"""The main job through a real process, on a network of three convolutions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+ROOT = Path(__file__).parent.parent
+SIBLINGS = ["out.onnx", "out.plan.json", "out.report.json", "out.report.md"]
+
+# The first block of a mobile network: edge-npu has next to no use for a depthwise convolution there.
+STEM = """
+<ir_version: 8, opset_import: ["" : 13]>
+stem (float[N, 3, 64, 64] image) => (float[N, 16, 32, 32] features)
+{
+  a = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (image, w1)
+  b = Relu (a)
+  c = Conv <pads = [1, 1, 1, 1], group = 32> (b, w2)
+  d = Relu (c)
+  features = Conv (d, w3)
+}
+"""
+WEIGHTS = {"w1": (32, 3, 3, 3), "w2": (32, 1, 3, 3), "w3": (16, 32, 1, 1)}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Oracle answers that the runs of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds stem.onnx."""
+    model: onnx.ModelProto = onnx.parser.parse_model(STEM)
+    rng = np.random.default_rng(0)
+    for name, shape in WEIGHTS.items():
+        weight = rng.normal(0, 0.2, shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(weight, name))
+    onnx.save(model, tmp_path / "stem.onnx")
+    return tmp_path
+
+
+def hwopt(folder: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(cache)}
+    command = [sys.executable, "-m", "hwopt.cli", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_run_writes_four_files_that_belong_together(folder: Path, cache: Path) -> None:
+    done = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx")
+    assert done.returncode == 0, done.stderr
+    assert names(folder) == sorted(["stem.onnx", *SIBLINGS])
+    for name in SIBLINGS:
+        assert f"wrote {name}" in done.stdout
+    for word in ("latency", "peak memory", "weight size", "accuracy", "before", "after", "source"):
+        assert word in done.stdout
+    sha256 = hashlib.sha256((folder / "out.onnx").read_bytes()).hexdigest()
+    plan = json.loads((folder / "out.plan.json").read_text())
+    report = json.loads((folder / "out.report.json").read_text())
+    assert plan["output_sha256"] == report["output"]["sha256"] == sha256
+    assert report["command"] == "hwopt optimize stem.onnx -t edge-npu -o out.onnx"
+    onnx.checker.check_model(str(folder / "out.onnx"), full_check=True)
+
+
+def test_the_depthwise_convolution_is_made_dense_because_it_pays(folder: Path, cache: Path) -> None:
+    done = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["outcome"] == "changed"
+    taken = {row["chosen"]: row for row in report["choices"] if row["chosen"] != "keep"}
+    assert "dense" in taken
+    oracle = report["verification"]["oracle"]
+    assert oracle["after"]["latency_us"]["value"] < oracle["before"]["latency_us"]["value"]
+    assert all(row["max_rel"] <= 1e-4 for row in report["verification"]["outputs"])
+
+
+def test_a_dry_run_writes_nothing_and_a_plan_replays(folder: Path, cache: Path) -> None:
+    dry = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert names(folder) == ["stem.onnx"]
+    hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx")
+    again = ("optimize", "stem.onnx", "-t", "edge-npu", "--plan", "out.plan.json", "-o", "again.onnx")
+    assert hwopt(folder, cache, *again).returncode == 0
+    assert (folder / "again.onnx").read_bytes() == (folder / "out.onnx").read_bytes()
+    assert (folder / "again.plan.json").read_bytes() == (folder / "out.plan.json").read_bytes()
+    assert hwopt(folder, cache, *again).returncode == 2  # the files are there now
+    assert hwopt(folder, cache, *again, "--force").returncode == 0
+
+
+def test_a_limit_that_cannot_be_met_is_exit_1_and_writes_nothing(folder: Path, cache: Path) -> None:
+    arguments = ("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--max-latency", "-99%")
+    done = hwopt(folder, cache, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert names(folder) == ["stem.onnx"]
+
+
+def test_an_analysis_lists_every_subgraph(folder: Path, cache: Path) -> None:
+    done = hwopt(folder, cache, "analyze", "stem.onnx", "-t", "edge-npu", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["outcome"] == "analysed"
+    assert len(report["subgraphs"]["before"]) == 3  # each activation rides on its convolution
+    shown = hwopt(folder, cache, "analyze", "stem.onnx", "-t", "edge-npu")
+    assert "whole model" in shown.stdout
+    assert names(folder) == ["stem.onnx"]
