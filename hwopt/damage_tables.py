@@ -37,17 +37,17 @@ class Candidate:
     gain: float
 
 
-def add_damage(
+def damage_scopes(
     base: ir.Model, problem: Problem, objective: Objective, measure: Measure, listeners: Listeners = ()
-) -> Problem:
-    """The problem with one more scope per group of coupled LOSSY choices, holding its damage.
+) -> tuple[Scope, ...]:
+    """One scope per group of coupled LOSSY choices, holding the damage of their joint values.
 
     Joint values that save nothing, or that fail to be rewritten, become impossible.
     """
     groups = coupled(problem.choices)
     candidates = {group: worthwhile(problem, group, objective) for group in groups}
     count, done = sum(len(found) for found in candidates.values()), 0
-    scopes = list(problem.scopes)
+    scopes = []
     for number, group in enumerate(groups):
         damages: dict[tuple[str, ...], float] = {}
         for candidate in candidates[group]:
@@ -58,7 +58,7 @@ def add_damage(
             except RewriteFailed:
                 continue
         scopes.append(_scope(number, group, damages))
-    return Problem(problem.choices, tuple(scopes), problem.fixed)
+    return tuple(scopes)
 
 
 def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:

@@ -40,6 +40,11 @@ class Decision:
     rounds: tuple[Round, ...]
 
 
+def first_guess(limit: AccuracyLimit) -> float:
+    """The added-up damage at which the limit is expected before anything was measured."""
+    return limit.value / (DROP_PER_DAMAGE if limit.name == "max_drop" else 1.0)
+
+
 def broken(damage: Damage, limit: AccuracyLimit) -> bool:
     """Whether the measured damage is beyond the limit, judged on the point estimate."""
     return suffered(damage, limit) > limit.value
@@ -76,10 +81,9 @@ def decide_lossy(
     held and the smallest that did not, as the measurements tell. None where no plan meets the
     other limits; a plan that keeps everything has no damage and needs no measurement.
     """
-    per_damage = DROP_PER_DAMAGE if limit.name == "max_drop" else 1.0
     held, failed, best = 0.0, float("inf"), decide_exact(problem, replace(budget, damage=0.0), seed)
     rounds: list[Round] = []
-    allowed = limit.value / per_damage
+    allowed = first_guess(limit)
     for number in range(MAX_ROUNDS):
         emit(listeners, Progress("decide", number, MAX_ROUNDS))
         decision = decide_exact(problem, replace(budget, damage=allowed), seed)

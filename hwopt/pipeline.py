@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.assess import Assessment, comparable
+from hwopt.assess import Assessment, OracleAnswer, comparable
 from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
+from hwopt.cost.learned import Learned
 from hwopt.damage import price_damage
-from hwopt.damage_tables import add_damage
-from hwopt.decide import Decision
+from hwopt.damage_tables import damage_scopes
+from hwopt.decide import Decision, first_guess
 from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.ir import save_model
 from hwopt.limits import Bound
 from hwopt.plan import Plan, steps_of
-from hwopt.price import make_scene, price
+from hwopt.price import draft, make_scene
+from hwopt.refine import refined
 from hwopt.repair.reference import Reference
 from hwopt.replay import check_plan, is_lossy, planned_assignment, planned_folds
 from hwopt.report.analysis import build_analysis
@@ -31,7 +33,15 @@ from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.search.problem import Objective, Outcome
 from hwopt.settings import settings
-from hwopt.settle import Measurer, Settled, carry_out, latency_that_counts, limits_of, settle
+from hwopt.settle import (
+    Measurer,
+    Settled,
+    carry_out,
+    first_budget,
+    latency_that_counts,
+    limits_of,
+    settle,
+)
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
@@ -161,20 +171,35 @@ def find(work: Work, listeners: Listeners = ()) -> Found:
 
 
 def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Reference | None]:
-    """The tables: latency, memory and size of every joint value, and with data also the damage."""
+    """The tables: latency, memory and size of every joint value, and with data also the damage.
+
+    Where the oracle can be asked, what it says of the plans that the tables lead to replaces
+    the predictions.
+    """
     scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
-    problem = price(scene, found.choices, work.cost_model, listeners)
-    if work.calibration is None:
-        return problem, None
-    reference = Reference(found.base, work.calibration)
+    drafts = draft(scene, found.choices, listeners)
+    learned = Learned(work.cost_model)
     if work.replayed is not None:
-        return problem, reference
-    seed = work.settings.seed
+        reference = None if work.calibration is None else Reference(found.base, work.calibration)
+        return drafts.problem(learned), reference
+    budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
+    if work.calibration is None or work.limit is None:
+        return refined(work, found.base, drafts, (), budget, learned, listeners), None
+    reference = Reference(found.base, work.calibration)
+    damage = damage_scopes(
+        found.base, drafts.problem(learned), work.settings.objective, damage_of(work, reference), listeners
+    )
+    budget = replace(budget, damage=first_guess(work.limit))
+    return refined(work, found.base, drafts, damage, budget, learned, listeners), reference
 
-    def damage(changed: ir.Model) -> float:
-        return price_damage(reference, changed, seed=seed).divergence
 
-    return add_damage(found.base, problem, work.settings.objective, damage, listeners), reference
+def damage_of(work: Work, reference: Reference) -> Callable[[ir.Model], float]:
+    """What a changed model's cheap repair leaves of damage, as the search adds it up."""
+
+    def measure(changed: ir.Model) -> float:
+        return price_damage(reference, changed, seed=work.settings.seed).divergence
+
+    return measure
 
 
 def choose(

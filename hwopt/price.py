@@ -78,28 +78,42 @@ def make_scene(model: ir.Model, shapes: Mapping[str, TensorInfo], target: Target
     return Scene(model, shapes, target, parts, outside)
 
 
-def price(
-    scene: Scene, choices: Sequence[Choice], cost_model: Pricer, listeners: Listeners = ()
-) -> Problem:
-    """The latency, memory and size tables of every scope; damage is still zero."""
+@dataclass(frozen=True)
+class Drafts:
+    """All tables of a scene before they are priced: they can be priced again as prices get better."""
+
+    choices: tuple[Choice, ...]
+    cells: tuple[Cell, ...]
+    tables: tuple[Mapping[tuple[str, ...], Draft], ...]
+
+    def problem(self, cost_model: Pricer) -> Problem:
+        """The latency, memory and size tables of every scope; damage is still zero."""
+        costs = _predict(self.tables, cost_model)
+        touched: dict[tuple[str, ...], list[dict[tuple[str, ...], Price]]] = defaultdict(list)
+        for cell, table in zip(self.cells, self.tables, strict=True):
+            ids = tuple(choice.id for choice in cell.choices)
+            touched[ids].append({key: _priced(draft, costs, cost_model) for key, draft in table.items()})
+        fixed = touched.pop((), [])
+        scopes = [
+            Scope(f"cost:{number}", ids, _drop_unpriced(_sum_tables(tables)))
+            for number, (ids, tables) in enumerate(touched.items())
+        ]
+        return Problem(self.choices, tuple(scopes), _sum_tables(fixed)[()] if fixed else NOTHING)
+
+
+def draft(scene: Scene, choices: Sequence[Choice], listeners: Listeners = ()) -> Drafts:
+    """Writes every joint value of every cell into its region, and notes what it became."""
     cells = find_cells(scene, choices)
-    drafts: list[dict[tuple[str, ...], Draft]] = []
+    tables = []
     for number, cell in enumerate(cells):
-        drafts.append(draft_table(scene, cell))
+        tables.append(draft_table(scene, cell))
         emit(listeners, Progress("price", number + 1, len(cells)))
-    costs = _predict(drafts, cost_model)
-    touched: dict[tuple[str, ...], list[dict[tuple[str, ...], Price]]] = defaultdict(list)
-    for cell, table in zip(cells, drafts, strict=True):
-        touched[tuple(c.id for c in cell.choices)].append(
-            {key: _priced(draft, costs, cost_model) for key, draft in table.items()}
-        )
-    fixed = touched.pop((), [])
-    scopes = [
-        Scope(f"cost:{number}", ids, _drop_unpriced(_sum_tables(tables)))
-        for number, (ids, tables) in enumerate(touched.items())
-    ]
-    rest = _sum_tables(fixed)[()] if fixed else NOTHING
-    return Problem(tuple(choices), tuple(scopes), rest)
+    return Drafts(tuple(choices), tuple(cells), tuple(tables))
+
+
+def price(scene: Scene, choices: Sequence[Choice], cost_model: Pricer, listeners: Listeners = ()) -> Problem:
+    """The priced problem of a scene, in one go."""
+    return draft(scene, choices, listeners).problem(cost_model)
 
 
 def find_cells(scene: Scene, choices: Sequence[Choice]) -> list[Cell]:

@@ -1,0 +1,62 @@
+"""Measures the plans that predictions propose, until the proposal does not change any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from hwopt.cost.learned import Learned
+from hwopt.price import Drafts
+from hwopt.rewrite import chosen_values, rewrite
+from hwopt.scope import Problem, Scope
+from hwopt.search.milp import solve
+from hwopt.search.problem import Budget
+from hwopt.trace import Listeners, Progress, emit
+from hwopt.work import Work
+
+ROUNDS = 5
+
+
+def refined(
+    work: Work,
+    base: ir.Model,
+    drafts: Drafts,
+    damage: Sequence[Scope],
+    budget: Budget,
+    learned: Learned,
+    listeners: Listeners = (),
+) -> Problem:
+    """The priced problem after the oracle has seen the canonical model and the plans it leads to.
+
+    damage: scopes to add to those of latency, memory and size. Where the oracle has no figure,
+    the problem is what the cost model says. Weights of LOSSY values are initial ones here.
+    """
+    problem = _with(drafts.problem(learned), damage)
+    proposal: dict[str, str] | None = {}
+    seen: list[dict[str, str]] = []
+    for number in range(ROUNDS):
+        emit(listeners, Progress("refine", number, ROUNDS))
+        if proposal is None or proposal in seen:
+            break
+        seen.append(proposal)
+        if not _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned):
+            break
+        problem = _with(drafts.problem(learned), damage)
+        outcome = solve(problem, budget, work.settings.seed)
+        proposal = None if outcome.assignment is None else dict(outcome.assignment)
+    return problem
+
+
+def _learn(work: Work, model: ir.Model, learned: Learned) -> bool:
+    """Whether the oracle had a figure for the model."""
+    answer = work.ask([model])[0]
+    if answer.measurement is None:
+        return False
+    learned.learn(work.assess(model).partition, answer.measurement, answer.source)
+    return True
+
+
+def _with(problem: Problem, damage: Sequence[Scope]) -> Problem:
+    return replace(problem, scopes=(*problem.scopes, *damage))
