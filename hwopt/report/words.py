@@ -19,12 +19,12 @@ class SummaryRow:
     source: str
 
 
-def microseconds(value: float) -> str:
+def microseconds(value: float, digits: int = 4) -> str:
     """A time with the unit that suits it."""
     for unit, scale in (("s", 1e6), ("ms", 1e3)):
         if abs(value) >= scale:
-            return f"{value / scale:.4g} {unit}"
-    return f"{value:.4g} us"
+            return f"{value / scale:.{digits}g} {unit}"
+    return f"{value:.{digits}g} us"
 
 
 def byte_count(value: float) -> str:
@@ -39,7 +39,7 @@ def latency(figure: Figure) -> str:
     """A latency with its spread where it has one, or the reason why there is none."""
     if isinstance(figure, Missing):
         return f"unavailable: {figure.unavailable}"
-    spread = f" ± {microseconds(figure.spread)}" if figure.spread > 0 else ""
+    spread = f" ± {microseconds(figure.spread, 2)}" if figure.spread > 0 else ""
     return microseconds(figure.value) + spread
 
 
