@@ -58,7 +58,13 @@ class ProgressListener:
             task = self._task(event.stage)
             self._display.update(task, completed=event.done, total=event.total or None)
         elif isinstance(event, trace.StageDone) and event.name in self._tasks:
-            self._display.remove_task(self._tasks.pop(event.name))
+            self._remove_from(event.name)
+
+    def _remove_from(self, name: str) -> None:
+        """The stage's line, and the lines of what was counted inside it."""
+        lines = list(self._tasks)
+        for line in lines[lines.index(name) :]:
+            self._display.remove_task(self._tasks.pop(line))
 
     def _task(self, name: str) -> TaskID:
         if name not in self._tasks:

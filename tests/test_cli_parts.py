@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
 from hwopt import cli, cli_watch, trace
 from hwopt.errors import BudgetNotMet, HwoptError, RewriteFailed
@@ -70,6 +71,21 @@ def test_the_log_shows_more_at_each_level() -> None:
             trace.emit((cli_watch.LogListener(level, stream),), event)
         counts.append(stream.getvalue().count("\n"))
     assert counts == [0, 1, 2, 3, 4]
+
+
+def test_a_finished_stage_takes_what_was_counted_inside_it_off_the_display() -> None:
+    display = Progress(disable=True)
+    listener = cli_watch.ProgressListener(display)
+    shown = []
+    for event in (
+        trace.StageStarted("search"),
+        trace.Progress("refine", 1, 0),
+        trace.Progress("refine", 2, 4),
+        trace.StageDone("search", 0.1),
+    ):
+        listener(event)
+        shown.append([task.description for task in display.tasks])
+    assert shown == [["search"], ["search", "refine"], ["search", "refine"], []]
 
 
 def test_native_prints_do_not_reach_standard_output(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,10 +21,11 @@ class SummaryRow:
 
 def microseconds(value: float, digits: int = 4) -> str:
     """A time with the unit that suits it."""
+    short = float(f"{value:.{digits}g}")
     for unit, scale in (("s", 1e6), ("ms", 1e3)):
-        if abs(value) >= scale:
-            return f"{value / scale:.{digits}g} {unit}"
-    return f"{value:.{digits}g} us"
+        if abs(short) >= scale:
+            return f"{short / scale:g} {unit}"
+    return f"{short:g} us"
 
 
 def byte_count(value: float) -> str:

@@ -160,6 +160,20 @@ def test_the_summary_compares_before_and_after() -> None:
     assert rows["top1 (fp32)"].change == "drop 1.27 points [0.1, 2.4]"
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.5, 4, "0.5 us"),
+        (268.9, 2, "270 us"),
+        (999.96, 4, "1 ms"),
+        (14_444, 4, "14.44 ms"),
+        (2.5e6, 4, "2.5 s"),
+    ],
+)
+def test_times_are_short_and_without_exponents(value: float, digits: int, text: str) -> None:
+    assert words.microseconds(value, digits) == text
+
+
 def test_the_summary_names_what_is_unavailable() -> None:
     analysis = replace(example(), after=s.Missing("nothing was changed"), accuracy=NO_DATA)
     rows = {row.what: row for row in words.summary(analysis)}
