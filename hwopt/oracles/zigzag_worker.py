@@ -25,6 +25,7 @@ from zigzag.stages.parser.workload_parser import WorkloadParserStage
 from zigzag.stages.results.reduce_stages import MinimalLatencyStage
 from zigzag.workload.layer_node import LayerNode
 
+from hwopt.oracles.zigzag_speed import order_memories_once, speed_up
 from hwopt.oracles.zigzag_symmetry import MirroredOrders, is_mirrored
 
 Table = dict[str, Any]
@@ -39,6 +40,7 @@ _LAYER_ID, _FIRST_INPUT, _SECOND_INPUT = 0, -1, -2
 
 logging.disable(logging.CRITICAL)
 gc.set_threshold(50_000, 20, 20)  # evaluations are many and free of cycles
+speed_up()
 
 
 def measure_layer(payload: bytes) -> bytes:
@@ -98,7 +100,9 @@ def _outermost_traffic_bits(best: CostModelEvaluation) -> float:
 
 @lru_cache(maxsize=4)
 def _accelerator(path: str) -> Accelerator:
-    return AcceleratorParserStage.parse_accelerator(path)
+    accelerator = AcceleratorParserStage.parse_accelerator(path)
+    order_memories_once(accelerator)
+    return accelerator
 
 
 @lru_cache(maxsize=4)
