@@ -23,7 +23,8 @@ class Header:
     """What is needed beside the boosters.
 
     feature_version, roofline: what the features and the residual mean (a hash of the target's
-        numbers that the roofline uses). streamed, context: see hwopt.cost.features.View.
+        numbers that the roofline uses). streamed, context, rates: see
+        hwopt.cost.features.View.
     data_sha256: the measurement file. rows: number of training rows per kind.
     spread: per kind, one standard deviation of log latency that the members cannot see;
         member_weight: by how much their disagreement is scaled.
@@ -33,6 +34,7 @@ class Header:
     roofline: str
     streamed: bool
     context: bool
+    rates: Mapping[str, Sequence[float]]
     data_sha256: str
     rows: Mapping[str, int]
     spread: Mapping[str, float]

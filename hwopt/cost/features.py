@@ -7,11 +7,12 @@ the model only the residual to the roofline.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from hwopt.cost.rates import Rates, log_amounts, log_base
 from hwopt.cost.raw import ACTIVATIONS, NEIGHBOURS, OPS, PATTERNS, Column, table
 from hwopt.cost.roofline import Bounds, padded_macs, roofline, stored_weights
 from hwopt.signature import KINDS, Signature
@@ -38,10 +39,12 @@ class View:
     streamed: activations go through the outermost memory between operators (see roofline).
     context: neighbours are features. Not so where the oracle measured operators one by one: then
         most rows have none, and a model would take their absence for a cause.
+    rates: see hwopt.cost.rates.
     """
 
     streamed: bool = False
     context: bool = True
+    rates: Rates = field(default_factory=dict)
 
 
 DEFAULT_VIEW = View()
@@ -49,21 +52,23 @@ DEFAULT_VIEW = View()
 
 def features(
     signatures: Sequence[Signature], target: Target, view: View = DEFAULT_VIEW
-) -> tuple[Matrix, Bounds]:
-    """The feature matrix [signatures, features] and the roofline of each row in cycles."""
+) -> tuple[Matrix, Column]:
+    """The feature matrix [signatures, features], and the log cycles that a model starts from."""
     rows = table(signatures)
     if not view.context:
         rows |= {name: np.zeros_like(rows[name]) for name in _CONTEXT}
     bounds = roofline(rows, target, view.streamed)
+    base = log_base(rows, bounds, target, view.rates)
     columns = {
         **_words(rows),
         **{name: rows[name] for name in _COUNTS},
         **{f"log_{name}": _log(rows[name]) for name in _LOGARITHMS},
         **_padding(rows),
         **_times(rows, bounds, target),
-        **_traffic(rows, bounds, target),
+        **_traffic(rows, target),
+        **_shares(rows, bounds, target, base),
     }
-    return np.column_stack(list(columns.values())).astype(np.float32), bounds
+    return np.column_stack(list(columns.values())).astype(np.float32), base
 
 
 def feature_names(target: Target) -> list[str]:
@@ -71,7 +76,8 @@ def feature_names(target: Target) -> list[str]:
     empty = table([])
     bounds = roofline(empty, target)
     counts = [*_COUNTS, *(f"log_{name}" for name in _LOGARITHMS)]
-    rest = [*_padding(empty), *_times(empty, bounds, target), *_traffic(empty, bounds, target)]
+    rest = [*_padding(empty), *_times(empty, bounds, target), *_traffic(empty, target)]
+    rest += _shares(empty, bounds, target, np.zeros(0))
     return [*_words(empty), *counts, *rest]
 
 
@@ -124,7 +130,7 @@ def _times(rows: Mapping[str, Column], bounds: Bounds, target: Target) -> dict[s
     }
 
 
-def _traffic(rows: Mapping[str, Column], bounds: Bounds, target: Target) -> dict[str, Column]:
+def _traffic(rows: Mapping[str, Column], target: Target) -> dict[str, Column]:
     """How much would have to be read again if only a part of the output fitted at a time."""
     pixels = rows["ho"] * rows["wo"]
     inputs = rows["in_elements"] * target.element_bytes
@@ -145,3 +151,9 @@ def _traffic(rows: Mapping[str, Column], bounds: Bounds, target: Target) -> dict
         "taps": rows["kh"] * rows["kw"],
         "padded_share": _log(padded_macs(rows, target) / np.maximum(rows["macs"], 1.0)),
     }
+
+
+def _shares(rows: Mapping[str, Column], bounds: Bounds, target: Target, base: Column) -> dict[str, Column]:
+    """Which amounts of work are how close to what the model starts from, which itself is one."""
+    amounts = log_amounts(rows, bounds, target)
+    return {"base": base, **{f"share_{name}": amount - base for name, amount in amounts.items()}}

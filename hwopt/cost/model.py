@@ -31,7 +31,7 @@ class CostModel:
     def __init__(self, target: Target, header: Header, boosters: Sequence[xgboost.Booster]) -> None:
         self.target = target
         self.header = header
-        self._view = View(header.streamed, header.context)
+        self._view = View(header.streamed, header.context, header.rates)
         self._boosters = tuple(boosters)
         self._known: dict[Signature, Estimate] = {}
 
@@ -54,11 +54,11 @@ class CostModel:
 
     def log_cycles(self, signatures: Sequence[Signature]) -> tuple[Column, Column]:
         """Mean and standard deviation of the logarithm of cycles, one entry per signature."""
-        matrix, bounds = features(signatures, self.target, self._view)
+        matrix, base = features(signatures, self.target, self._view)
         members = predict_members(self._boosters, matrix)
         spread = np.array([self.header.spread.get(s.kind, _UNKNOWN_SPREAD) for s in signatures])
         disagreement = members.var(axis=0, ddof=1) * self.header.member_weight
-        return np.log(bounds.cycles) + members.mean(axis=0), np.sqrt(spread**2 + disagreement)
+        return base + members.mean(axis=0), np.sqrt(spread**2 + disagreement)
 
     def _price(self, signatures: Sequence[Signature]) -> list[Estimate]:
         mean, spread = self.log_cycles(signatures)

@@ -13,6 +13,7 @@ from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
 from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
+from hwopt.cost.rates import fit_rates
 from hwopt.cost.raw import table
 from hwopt.cost.roofline import roofline
 from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, VIEW
@@ -60,9 +61,9 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     the spread. Single-threaded and seeded: equal input gives equal bytes.
     """
     rows = usable(samples)
-    view = View(_is_streamed(rows, target), _has_context(rows))
-    matrix, bounds = features([s.signature for s in rows], target, view)
-    residual = _log_cycles(rows, target) - np.log(bounds.cycles)
+    view = _view(rows, target)
+    matrix, base = features([s.signature for s in rows], target, view)
+    residual = _log_cycles(rows, target) - base
     fold = _folds(rows, settings.seed)
     raw, errors, kinds = [], [], []
     for member in range(settings.members):
@@ -77,6 +78,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
         roofline=roofline_hash(target),
         streamed=view.streamed,
         context=view.context,
+        rates=view.rates,
         data_sha256=data_sha256,
         rows=_count(rows),
         spread=_spread_by_kind(np.concatenate(errors), kinds),
@@ -91,14 +93,14 @@ def _log_cycles(rows: Sequence[Sample], target: Target) -> Column:
     return np.asarray(np.log([row.latency_us * target.clock_mhz for row in rows]))
 
 
-def _is_streamed(rows: Sequence[Sample], target: Target) -> bool:
-    """Which roofline the measurements follow more closely: the one that leaves less to explain."""
+def _view(rows: Sequence[Sample], target: Target) -> View:
+    """How to look at rows: with the roofline that leaves less to explain, and fitted rates."""
     numbers = table([row.signature for row in rows])
-    left = [
-        float(np.var(_log_cycles(rows, target) - np.log(roofline(numbers, target, streamed).cycles)))
-        for streamed in (False, True)
-    ]
-    return left[1] < left[0]
+    log_cycles = _log_cycles(rows, target)
+    bounds = {streamed: roofline(numbers, target, streamed) for streamed in (False, True)}
+    left = {streamed: np.var(log_cycles - np.log(b.cycles)) for streamed, b in bounds.items()}
+    streamed = bool(left[True] < left[False])
+    return View(streamed, _has_context(rows), fit_rates(numbers, bounds[streamed], target, log_cycles))
 
 
 def _has_context(rows: Sequence[Sample]) -> bool:

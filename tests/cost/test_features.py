@@ -84,12 +84,12 @@ def test_every_column_has_a_name_and_a_finite_number(target: object) -> None:
         ),
         conv(3, 5, 7),
     ]
-    matrix, bounds = features(odd, chosen)
+    matrix, base = features(odd, chosen)
     names = feature_names(chosen)
     assert matrix.shape == (4, len(names))
     assert len(set(names)) == len(names)
     assert np.isfinite(matrix).all()
-    assert (bounds.cycles >= 100).all()
+    assert (base >= np.log(100)).all()
     row = dict(zip(names, matrix[3], strict=True))
     assert (row["ci%4"], row["co/8"], row["consumer=add"], row["consumer=pool"]) == (3, 5 / 8, 1, 0)
 
