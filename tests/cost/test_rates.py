@@ -25,7 +25,7 @@ def some(count: int, seed: int) -> list[Signature]:
 
 
 def test_an_element_a_cycle_is_found_and_extrapolates() -> None:
-    known, larger = some(60, 0), [lookup(500, 200), lookup(2, 2)]
+    known, larger = some(60, 0), [lookup(250, 50), lookup(2, 2)]
     rows, new = table(known), table(larger)
     rates = fit_rates(rows, roofline(rows, ETHOS), ETHOS, np.log(rows["out_elements"] + 200.0))
     assert sorted(rates) == ["add+table"]
