@@ -21,16 +21,16 @@ from hwopt.accuracy import (
 )
 from hwopt.calibration import Labels
 from hwopt.nodes import Array
+from hwopt.repair.effort import FULL, QUICK, Effort
 from hwopt.repair.frontier import start_cut
 from hwopt.repair.reference import Reference
-from hwopt.repair.sequence import FULL, Effort, repair
+from hwopt.repair.sequence import repair
 from hwopt.runtime import Session, batch_of, part, with_outputs
 
 KL = "kl"
 RELATIVE = "relative_error"
 TOP1 = "top1"
 PRICE_FOLDS = ((1, 2, 3), 0)  # fit on these folds, evaluate on that one
-PRICE_EFFORT = Effort(rows=20_000, elements=16_000_000, rounds=4)
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ def cross_fitted(
     return compare(reference, outputs, reference.calibration.folds, metric)
 
 
-def price_damage(
-    reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = PRICE_EFFORT
-) -> Damage:
+def price_damage(reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = QUICK) -> Damage:
     """A cheap estimate of the damage: one repair on a few folds with less effort, one fold to judge it."""
     train, test = PRICE_FOLDS
     fitted = repair(reference, changed, train, seed=seed, effort=effort)

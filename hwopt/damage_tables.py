@@ -45,12 +45,12 @@ def damage_scopes(
     Joint values that save nothing, or that fail to be rewritten, become impossible.
     """
     groups = coupled(problem.choices)
-    candidates = {group: worthwhile(problem, group, objective) for group in groups}
-    count, done = sum(len(found) for found in candidates.values()), 0
+    candidates = [worthwhile(problem, group, objective) for group in groups]
+    count, done = sum(len(found) for found in candidates), 0
     scopes = []
-    for number, group in enumerate(groups):
+    for number, (group, offered) in enumerate(zip(groups, candidates, strict=True)):
         damages: dict[tuple[str, ...], float] = {}
-        for candidate in candidates[group]:
+        for candidate in offered:
             done += 1
             emit(listeners, Progress("damage", done, count))
             try:

@@ -130,7 +130,9 @@ def _parse(table: dict[str, Any], folder: Path) -> Target:
         array={str(k): int(v) for k, v in hardware.get("array", {}).items()},
         channel_multiples=tuple(sorted(int(m) for m in hardware["channel_multiples"])),
         weights_compressed=bool(hardware["weights_compressed"]),
-        memories=tuple(Memory(str(m["name"]), int(m["bytes"]), float(m["bytes_per_cycle"])) for m in table["memory"]),
+        memories=tuple(
+            Memory(str(m["name"]), int(m["bytes"]), float(m["bytes_per_cycle"])) for m in table["memory"]
+        ),
         engines=tuple(Engine(str(e["name"]), frozenset(map(str, e["ops"]))) for e in table["engine"]),
         fusions=tuple(
             Fusion(frozenset(map(str, f["anchors"])), tuple(frozenset(map(str, s)) for s in f["followers"]))
@@ -139,7 +141,9 @@ def _parse(table: dict[str, Any], folder: Path) -> Target:
         oracle=OracleSpec(str(table["oracle"]["name"]), dict(table["oracle"].get("options", {}))),
         cost_model=None
         if pin is None
-        else CostModelPin(str(pin["file"]), str(pin["sha256"]), int(pin["feature_version"]), str(pin["data_sha256"])),
+        else CostModelPin(
+            str(pin["file"]), str(pin["sha256"]), int(pin["feature_version"]), str(pin["data_sha256"])
+        ),
         config_hash=_config_hash(table),
     )
 

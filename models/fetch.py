@@ -189,9 +189,7 @@ def _checked_wheel(wheel: Wheel, folder: Path) -> Path:
     return found[0]
 
 
-def fetch_many(
-    names: Sequence[str], folder: Path, download: Download = download_wheel
-) -> dict[str, Path]:
+def fetch_many(names: Sequence[str], folder: Path, download: Download = download_wheel) -> dict[str, Path]:
     """Like `fetch` for several models, each wheel downloaded once.
 
     Raises FetchError, before anything is downloaded if a name is unknown.

@@ -52,6 +52,17 @@ class Linear:
         return self.node.outputs[0]
 
     @property
+    def pointwise(self) -> bool:
+        """A dense 1x1 convolution, stride 1, without padding."""
+        window = self.window
+        return (
+            window is not None
+            and self.weight.shape[0] == 1
+            and set(window.kernel) == set(window.strides) == {1}
+            and not any(window.pads)
+        )
+
+    @property
     def features(self) -> int:
         """Numbers in one row, over all groups."""
         return int(self.weight.shape[0] * self.weight.shape[1])

@@ -64,21 +64,25 @@ class Moments:
 
 def solve(problem: Problem, rounds: int = ROUNDS) -> Solution:
     """Fit, with lambda chosen on the held-out rows and the final fit on all rows."""
-    x = problem.x - problem.x.mean(axis=0, dtype=np.float64).astype(np.float32)
-    x_mean = problem.x.mean(axis=0, dtype=np.float64)
-    y_mean = problem.y.mean(axis=0, dtype=np.float64)
-    y = problem.y - y_mean.astype(np.float32)
+    x, x_mean = centred(problem.x)
+    y, y_mean = centred(problem.y)
     test = moments(x[problem.held_out], y[problem.held_out])
     train = moments(x[~problem.held_out], y[~problem.held_out])
     ridge = choose_ridge(train, test, problem.start)
     whole = train + test
-    factor = cho_factor(_loaded(whole.gram, ridge), lower=True, check_finite=False)
+    factor = cho_factor(loaded(whole.gram, ridge), lower=True, check_finite=False)
     weight = problem.start + cho_solve(factor, whole.cross - whole.gram @ problem.start, check_finite=False)
     shift = np.zeros_like(y_mean)
     if problem.bounds is not None:
         bounds = (problem.bounds.low - y_mean, problem.bounds.high - y_mean)
         weight, shift = _majorise(x, y, weight, factor, problem.start, whole, bounds, rounds)
     return Solution(weight, y_mean + shift - x_mean @ weight, ridge)
+
+
+def centred(rows: FloatArray) -> tuple[FloatArray, Matrix]:
+    """Rows less their mean, and the mean."""
+    mean: Matrix = rows.mean(axis=0, dtype=np.float64)
+    return rows - mean.astype(np.float32), mean
 
 
 def moments(x: FloatArray, y: FloatArray) -> Moments:
@@ -92,7 +96,7 @@ def moments(x: FloatArray, y: FloatArray) -> Moments:
     return Moments(gram, cross, len(x))
 
 
-def _loaded(gram: Matrix, ridge: float) -> Matrix:
+def loaded(gram: Matrix, ridge: float) -> Matrix:
     """The Gram matrix with lambda, relative to the mean variance, on its diagonal."""
     scale = max(float(np.mean(np.diag(gram))), 1e-30)
     loaded: Matrix = gram + ridge * scale * np.eye(len(gram))
@@ -109,7 +113,7 @@ def choose_ridge(train: Moments, test: Moments, start: Matrix) -> float:
     residual = train.cross - train.gram @ start
     errors = []
     for ridge in RIDGES:
-        factor = cho_factor(_loaded(train.gram, ridge), lower=True, check_finite=False)
+        factor = cho_factor(loaded(train.gram, ridge), lower=True, check_finite=False)
         weight = start + cho_solve(factor, residual, check_finite=False)
         errors.append(float(np.sum(weight * (test.gram @ weight - 2 * test.cross))))
     return RIDGES[int(np.argmin(errors))]
@@ -135,12 +139,13 @@ def _majorise(
             below, np.minimum(prediction, low), np.where(above, np.maximum(prediction, high), y)
         )
         shift = target.mean(axis=0, dtype=np.float64)
-        cross = _cross(x, target - shift.astype(np.float32))
+        cross = product(x, target - shift.astype(np.float32))
         weight = start + cho_solve(factor, cross - whole.gram @ start, check_finite=False)
     return weight, shift
 
 
-def _cross(x: FloatArray, y: FloatArray) -> Matrix:
+def product(x: FloatArray, y: FloatArray) -> Matrix:
+    """x' y, summed in double precision over chunks of rows."""
     total = np.zeros((x.shape[1], y.shape[1]))
     for start in range(0, len(x), CHUNK):
         total += x[start : start + CHUNK].T @ y[start : start + CHUNK]

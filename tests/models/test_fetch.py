@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import pytest
+
 from models import fetch as fetch_module
 from models.fetch import MODELS, FetchedModel, FetchError, RegistryError, Wheel, fetch_many
 
@@ -59,9 +60,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
     return FakeRegistry(archive)
 
 
-def test_one_wheel_is_downloaded_once_for_all_its_models(
-    registry: FakeRegistry, tmp_path: Path
-) -> None:
+def test_one_wheel_is_downloaded_once_for_all_its_models(registry: FakeRegistry, tmp_path: Path) -> None:
     paths = fetch_many(["one", "two"], tmp_path / "new", registry)
     assert {name: path.read_bytes() for name, path in paths.items()} == {
         "one": b"first",
@@ -70,9 +69,7 @@ def test_one_wheel_is_downloaded_once_for_all_its_models(
     assert registry.calls == 1
 
 
-def test_an_intact_file_is_reused_and_a_damaged_one_replaced(
-    registry: FakeRegistry, tmp_path: Path
-) -> None:
+def test_an_intact_file_is_reused_and_a_damaged_one_replaced(registry: FakeRegistry, tmp_path: Path) -> None:
     path = fetch_many(["one"], tmp_path, registry)["one"]
     fetch_many(["one"], tmp_path, registry)
     assert registry.calls == 1
@@ -81,9 +78,7 @@ def test_an_intact_file_is_reused_and_a_damaged_one_replaced(
     assert (path.read_bytes(), registry.calls) == (b"first", 2)
 
 
-def test_wrong_content_is_refused_and_leaves_nothing_behind(
-    registry: FakeRegistry, tmp_path: Path
-) -> None:
+def test_wrong_content_is_refused_and_leaves_nothing_behind(registry: FakeRegistry, tmp_path: Path) -> None:
     registry.archive = wheel_holding({"fake/one.onnx": b"something else"})
     with pytest.raises(FetchError, match=r"one\.onnx: SHA-256 is .* expected"):
         fetch_many(["one"], tmp_path, registry)
@@ -96,9 +91,7 @@ def test_a_wheel_without_the_member_is_refused(registry: FakeRegistry, tmp_path:
         fetch_many(["one"], tmp_path, registry)
 
 
-def test_an_unknown_name_is_refused_before_any_download(
-    registry: FakeRegistry, tmp_path: Path
-) -> None:
+def test_an_unknown_name_is_refused_before_any_download(registry: FakeRegistry, tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="unknown model 'three'; there are: one, two"):
         fetch_many(["one", "three"], tmp_path, registry)
     assert registry.calls == 0
@@ -166,12 +159,11 @@ def test_real_model_runs_with_its_default_shapes(name: str, fetched: dict[str, P
     outputs = session.run(None, random_inputs(MODELS[name], session))
     for output in outputs:
         assert isinstance(output, np.ndarray)
-        assert output.size > 0 and np.isfinite(output).all()
+        assert output.size > 0
+        assert np.isfinite(output).all()
 
 
-def random_inputs(
-    model: FetchedModel, session: ort.InferenceSession
-) -> dict[str, npt.NDArray[np.generic]]:
+def random_inputs(model: FetchedModel, session: ort.InferenceSession) -> dict[str, npt.NDArray[np.generic]]:
     """Noise in [0, 1), or the model's own value, at the default shapes."""
     rng = np.random.default_rng(0)
     inputs: dict[str, npt.NDArray[np.generic]] = {}
