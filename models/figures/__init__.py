@@ -1,0 +1,1 @@
+"""A small image classifier that ships trained, with the code that made its data."""
