@@ -15,9 +15,9 @@ from hwopt.cost.learned import Learned
 from hwopt.damage import price_damage
 from hwopt.damage_tables import damage_scopes
 from hwopt.decide import Decision, first_guess
+from hwopt.deliver import check_written, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
-from hwopt.ir import save_model
 from hwopt.limits import Bound
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
@@ -133,7 +133,8 @@ def optimize(
     if out is None:
         return Result(settled.model, result_plan, report, ())
     with staged(out, force) as place:
-        save_model(settled.model, place.onnx)
+        write_model(work, settled, place.onnx)
+        check_written(work, settled, place.onnx)
         files = place.publish(result_plan.to_json(), report)
     return Result(settled.model, result_plan, report, files)
 
