@@ -72,24 +72,27 @@ def read_samples(path: Path) -> list[Sample]:
 
     Raises BadInput naming the file, and the line where the table is broken.
     """
+    return read_with_hash(path)[0]
+
+
+def read_with_hash(path: Path) -> tuple[list[Sample], str]:
+    """The rows of a measurement file and its SHA-256, from one read of the file."""
     try:
-        text = lzma.decompress(path.read_bytes()).decode()
+        data = path.read_bytes()
     except FileNotFoundError:
         raise BadInput(f"no measurements at {path}: run `hwopt targets measure` first") from None
+    return _parse(data, path), hashlib.sha256(data).hexdigest()
+
+
+def _parse(data: bytes, path: Path) -> list[Sample]:
+    try:
+        text = lzma.decompress(data).decode()
     except (lzma.LZMAError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: not an xz-compressed table: {error}") from None
     reader = csv.reader(io.StringIO(text))
     if tuple(next(reader, ())) != COLUMNS:
         raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")
     return [_sample(path, reader.line_num, row) for row in reader]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a measurement file. Raises BadInput where it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error.strerror}") from None
 
 
 def _sample(path: Path, line: int, row: list[str]) -> Sample:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hwopt.cost.accuracy import Accuracy, Evaluation, cross_validate
 from hwopt.cost.bundle import pack
-from hwopt.cost.dataset import FILE_NAME, Sample, file_hash, read_samples
+from hwopt.cost.dataset import FILE_NAME, Sample, read_with_hash
 from hwopt.cost.features import FEATURE_VERSION
 from hwopt.cost.training import Settings, Trained, train, usable
 from hwopt.errors import BadInput
@@ -40,12 +40,11 @@ def fit(folder: Path, settings: Settings | None = None) -> Fitted:
     settings = settings or Settings()
     target = read_target(folder)
     data = folder / FILE_NAME
-    samples = read_samples(data)
+    samples, data_sha256 = read_with_hash(data)
     count = len(usable(samples))
     if count < _LEAST_ROWS or len({sample.family for sample in samples}) < 2:
         raise BadInput(f"{data}: {count} usable rows; a fit needs {_LEAST_ROWS} from two families or more")
     evaluation = cross_validate(samples, target, settings)
-    data_sha256 = file_hash(data)
     trained = train(samples, target, settings, data_sha256)
     packed = pack(trained.header, trained.boosters)
     sha256 = hashlib.sha256(packed).hexdigest()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cost.dataset import COLUMNS, FILE_NAME, Sample, file_hash, read_samples, write_samples
+from hwopt.cost.dataset import COLUMNS, FILE_NAME, Sample, read_samples, read_with_hash, write_samples
 from hwopt.descriptor import WeightDescriptor
 from hwopt.errors import BadInput
 from hwopt.signature import Signature
@@ -32,8 +32,8 @@ ROWS = [
 def test_rows_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     digest = write_samples(path, ROWS)
-    assert digest == file_hash(path)
-    back = read_samples(path)
+    back, found = read_with_hash(path)
+    assert found == digest
     assert [row.signature for row in back] == [SIGNATURE, SIGNATURE]
     assert back[0].latency_us == pytest.approx(12.345678, rel=1e-6)
     assert (back[0].macs, back[0].weight_bytes, back[0].off_chip_bytes) == (32, 40, 50)
