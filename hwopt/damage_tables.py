@@ -1,13 +1,14 @@
 """What each LOSSY value does to the output, as tables that the search can add up.
 
 The form of a block and the width of its hidden channels are repaired as one, so they are
-priced as one: a table over their joint values. Values that cannot pay are not measured.
+priced as one: a table over their joint values. Single values are measured up front, where they
+can pay at all; a joint value is taken for the sum of its parts until a search wants it, and is
+measured then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import networkx as nx
@@ -17,48 +18,96 @@ from hwopt.choice import KEEP, Choice, Kind, Risk, Value
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
 from hwopt.rewrite import rewrite
-from hwopt.scope import Price, Problem, Scope
+from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, objective_value
 from hwopt.trace import Listeners, Progress, emit
 
 Measure = Callable[[ir.Model], float]  # a changed, not yet repaired model -> its damage
-# A joint value must save this share of the whole model to be worth measuring.
+Key = tuple[str, ...]  # one value name per choice of a group; EXACT values count as *keep*
+# A value must save this share of the whole model, alone or joined, to be worth measuring.
 SMALLEST_GAIN = 5e-4
 LARGEST_GROUP = 3  # LOSSY choices repaired as one: form, hidden width, and what splits off it
+_IMPOSSIBLE = float("inf")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One joint value of coupled LOSSY choices, and what it gains in the objective by itself."""
+class DamageTables:
+    """The damage of LOSSY values, one table per group of coupled choices."""
 
-    choices: tuple[str, ...]
-    key: tuple[str, ...]
-    values: tuple[Value, ...]
-    gain: float
+    def __init__(
+        self, base: ir.Model, choices: Sequence[Choice], measure: Measure, listeners: Listeners = ()
+    ) -> None:
+        self._base = base
+        self._measure = measure
+        self._listeners = listeners
+        self.groups = coupled(choices)
+        self._known: list[dict[Key, float]] = [{} for _ in self.groups]
+
+    def measure_singles(self, problem: Problem, objective: Objective) -> None:
+        """Measures every single LOSSY value that saves something, alone or together with others."""
+        wanted = [
+            (number, key)
+            for number, group in enumerate(self.groups)
+            for key in worthwhile(problem, group, objective)
+        ]
+        for done, (number, key) in enumerate(wanted, start=1):
+            self._damage(number, key)
+            emit(self._listeners, Progress("damage", done, len(wanted)))
+
+    def measure_chosen(self, assignment: Assignment) -> bool:
+        """Measures the joint values of an assignment that were only added up; whether there were any."""
+        fresh = False
+        for number, group in enumerate(self.groups):
+            key = _lossy_key(group, assignment)
+            if key not in self._known[number] and any(name != KEEP for name in key):
+                self._damage(number, key)
+                fresh = True
+        return fresh
+
+    def scopes(self) -> tuple[Scope, ...]:
+        """The tables as they are known now, as scopes whose prices hold damage alone."""
+        return tuple(self._scope(number, group) for number, group in enumerate(self.groups))
+
+    def _damage(self, number: int, key: Key) -> None:
+        group = self.groups[number]
+        values = [choice.value(name) for choice, name in zip(group, key, strict=True)]
+        try:
+            changed = rewrite(self._base, _in_stages(values))
+            self._known[number][key] = max(self._measure(changed), 0.0)
+        except RewriteFailed:
+            self._known[number][key] = _IMPOSSIBLE
+
+    def _scope(self, number: int, group: Sequence[Choice]) -> Scope:
+        table: dict[Key, Price] = {}
+        for joint in product(*[[None, *choice.values] for choice in group]):
+            key = tuple(KEEP if value is None else value.name for value in joint)
+            damage = self._estimate(number, tuple(_lossy_name(value) for value in joint))
+            if damage < _IMPOSSIBLE:
+                table[key] = Price(Estimate(0.0, 0.0, Source.PREDICTED), damage=damage)
+        return Scope(f"damage:{number}", tuple(choice.id for choice in group), table)
+
+    def _estimate(self, number: int, key: Key) -> float:
+        """The measured damage, else the sum of that of the single values."""
+        known = self._known[number]
+        if key in known:
+            return known[key]
+        singles = [_alone(key, position) for position, name in enumerate(key) if name != KEEP]
+        return sum(known.get(single, _IMPOSSIBLE) for single in singles)
 
 
-def damage_scopes(
-    base: ir.Model, problem: Problem, objective: Objective, measure: Measure, listeners: Listeners = ()
-) -> tuple[Scope, ...]:
-    """One scope per group of coupled LOSSY choices, holding the damage of their joint values.
+def _lossy_name(value: Value | None) -> str:
+    return KEEP if value is None or value.risk == Risk.EXACT else value.name
 
-    Joint values that save nothing, or that fail to be rewritten, become impossible.
-    """
-    groups = coupled(problem.choices)
-    candidates = [worthwhile(problem, group, objective) for group in groups]
-    count, done = sum(len(found) for found in candidates), 0
-    scopes = []
-    for number, (group, offered) in enumerate(zip(groups, candidates, strict=True)):
-        damages: dict[tuple[str, ...], float] = {}
-        for candidate in offered:
-            done += 1
-            emit(listeners, Progress("damage", done, count))
-            try:
-                damages[candidate.key] = measure(rewrite(base, candidate.values))
-            except RewriteFailed:
-                continue
-        scopes.append(_scope(number, group, damages))
-    return tuple(scopes)
+
+def _lossy_key(group: Sequence[Choice], assignment: Assignment) -> Key:
+    return tuple(_lossy_name(choice.value(assignment.get(choice.id, KEEP))) for choice in group)
+
+
+def _alone(key: Key, position: int) -> Key:
+    return tuple(name if i == position else KEEP for i, name in enumerate(key))
+
+
+def _in_stages(values: Sequence[Value | None]) -> list[Value]:
+    return sorted((v for v in values if v is not None), key=lambda v: (v.stage, v.choice))
 
 
 def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:
@@ -77,32 +126,29 @@ def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:
     return sorted(groups, key=lambda group: lossy.index(group[0]))
 
 
-def worthwhile(problem: Problem, group: Sequence[Choice], objective: Objective) -> list[Candidate]:
-    """Joint values that save something beyond what a milder one of the same form saves."""
+def worthwhile(problem: Problem, group: Sequence[Choice], objective: Objective) -> list[Key]:
+    """Single LOSSY values that save something in the best of their joint values."""
     base = problem.total({})
     assert base is not None
-    whole = max(objective_value(base, objective), 1e-9)
-    found = []
-    for candidate in _joint(problem, group, objective, whole):
-        if candidate.gain > SMALLEST_GAIN:
-            found.append(candidate)
-    return found
+    least = SMALLEST_GAIN * max(objective_value(base, objective), 1e-9)
+    best: dict[Key, float] = {}
+    for key, gain in _gains(problem, group, objective).items():
+        for position, name in enumerate(key):
+            if name != KEEP:
+                single = _alone(key, position)
+                best[single] = max(best.get(single, 0.0), gain)
+    return [key for key, gain in best.items() if gain > least]
 
 
-def _joint(
-    problem: Problem, group: Sequence[Choice], objective: Objective, whole: float
-) -> Iterator[Candidate]:
-    names = tuple(choice.id for choice in group)
-    lossy = [[None, *(v for v in choice.values if v.risk == Risk.LOSSY)] for choice in group]
+def _gains(problem: Problem, group: Sequence[Choice], objective: Objective) -> dict[Key, float]:
+    """What each joint LOSSY value saves in the objective, the rest of the model kept."""
+    names = [choice.id for choice in group]
     mine = [scope for scope in problem.scopes if set(scope.choices) & set(names)]
     before = _sum(mine, {}, objective)
     assert before is not None
-    for joint in product(*lossy):
-        values = tuple(value for value in joint if value is not None)
-        key = tuple(KEEP if value is None else value.name for value in joint)
-        after = _sum(mine, dict(zip(names, key, strict=True)), objective)
-        if values and after is not None:
-            yield Candidate(names, key, values, (before - after) / whole)
+    lossy = [[KEEP, *(v.name for v in choice.values if v.risk == Risk.LOSSY)] for choice in group]
+    after = {key: _sum(mine, dict(zip(names, key, strict=True)), objective) for key in product(*lossy)}
+    return {key: before - figure for key, figure in after.items() if figure is not None}
 
 
 def _sum(scopes: Sequence[Scope], assignment: Mapping[str, str], objective: Objective) -> float | None:
@@ -111,16 +157,3 @@ def _sum(scopes: Sequence[Scope], assignment: Mapping[str, str], objective: Obje
     if any(price is None for price in prices):
         return None
     return sum(objective_value(price, objective) for price in prices if price is not None)
-
-
-def _scope(number: int, group: Sequence[Choice], damages: Mapping[tuple[str, ...], float]) -> Scope:
-    """Damage over all joint values of the group; EXACT values do what *keep* does."""
-    table: dict[tuple[str, ...], Price] = {}
-    for joint in product(*[[None, *choice.values] for choice in group]):
-        key = tuple(KEEP if value is None else value.name for value in joint)
-        lossy = tuple(KEEP if v is None or v.risk == Risk.EXACT else v.name for v in joint)
-        if all(name == KEEP for name in lossy):
-            table[key] = Price(Estimate(0.0, 0.0, Source.PREDICTED))
-        elif lossy in damages:
-            table[key] = Price(Estimate(0.0, 0.0, Source.PREDICTED), damage=max(damages[lossy], 0.0))
-    return Scope(f"damage:{number}", tuple(choice.id for choice in group), table)

@@ -13,7 +13,7 @@ from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
 from hwopt.damage import price_damage
-from hwopt.damage_tables import damage_scopes
+from hwopt.damage_tables import DamageTables
 from hwopt.decide import Decision, first_guess
 from hwopt.deliver import check_written, write_model
 from hwopt.errors import BudgetNotMet
@@ -185,11 +185,10 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
         return drafts.problem(learned), reference
     budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
     if work.calibration is None or work.limit is None:
-        return refined(work, found.base, drafts, (), budget, learned, listeners), None
+        return refined(work, found.base, drafts, None, budget, learned, listeners), None
     reference = Reference(found.base, work.calibration)
-    damage = damage_scopes(
-        found.base, drafts.problem(learned), work.settings.objective, damage_of(work, reference), listeners
-    )
+    damage = DamageTables(found.base, found.choices, damage_of(work, reference), listeners)
+    damage.measure_singles(drafts.problem(learned), work.settings.objective)
     budget = replace(budget, damage=first_guess(work.limit))
     return refined(work, found.base, drafts, damage, budget, learned, listeners), reference
 

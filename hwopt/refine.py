@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
 
 from hwopt.cost.learned import Learned
+from hwopt.damage_tables import DamageTables
 from hwopt.price import Drafts
 from hwopt.rewrite import chosen_values, rewrite
-from hwopt.scope import Problem, Scope
+from hwopt.scope import Problem
 from hwopt.search.milp import solve
 from hwopt.search.problem import Budget
 from hwopt.trace import Listeners, Progress, emit
@@ -23,15 +23,16 @@ def refined(
     work: Work,
     base: ir.Model,
     drafts: Drafts,
-    damage: Sequence[Scope],
+    damage: DamageTables | None,
     budget: Budget,
     learned: Learned,
     listeners: Listeners = (),
 ) -> Problem:
     """The priced problem after the oracle has seen the canonical model and the plans it leads to.
 
-    damage: scopes to add to those of latency, memory and size. Where the oracle has no figure,
-    the problem is what the cost model says. Weights of LOSSY values are initial ones here.
+    damage: what LOSSY values do to the output; joint values that a plan wants are measured here
+    too. Where the oracle has no figure, the prices are what the cost model says. Weights of LOSSY
+    values are initial ones here.
     """
     problem = _with(drafts.problem(learned), damage)
     proposal: dict[str, str] | None = {}
@@ -41,9 +42,11 @@ def refined(
         if proposal is None or proposal in seen:
             break
         seen.append(proposal)
-        if not _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned):
-            break
+        taught = _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned)
+        measured = damage is not None and damage.measure_chosen(proposal)
         problem = _with(drafts.problem(learned), damage)
+        if number > 0 and not taught and not measured:
+            break
         outcome = solve(problem, budget, work.settings.seed)
         proposal = None if outcome.assignment is None else dict(outcome.assignment)
     return problem
@@ -58,5 +61,5 @@ def _learn(work: Work, model: ir.Model, learned: Learned) -> bool:
     return True
 
 
-def _with(problem: Problem, damage: Sequence[Scope]) -> Problem:
-    return replace(problem, scopes=(*problem.scopes, *damage))
+def _with(problem: Problem, damage: DamageTables | None) -> Problem:
+    return problem if damage is None else replace(problem, scopes=(*problem.scopes, *damage.scopes()))

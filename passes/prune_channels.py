@@ -20,7 +20,7 @@ from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
 from hwopt.target import Target
 from hwopt.widths import GroupRef, NamedGroup, named_groups, resize_all, resolve
 
-RATIOS = (7 / 8, 5 / 6, 3 / 4, 2 / 3, 1 / 2)
+RATIOS = (5 / 6, 2 / 3, 1 / 2)
 NARROWEST = 16  # fewer hidden channels than this are not worth a decision
 
 

@@ -75,7 +75,7 @@ def test_the_classifiers_outputs_are_passed_over_with_a_reason(u55: Target) -> N
 
 
 def test_pruned_widths_are_multiples_below_the_width() -> None:
-    assert pruned_widths(144, 8) == [72, 96, 112, 120, 128]
+    assert pruned_widths(144, 8) == [72, 96, 120]
     assert pruned_widths(16, 8) == []
 
 
