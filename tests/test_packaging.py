@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
+
+import pytest
 
 import hwopt
 
@@ -72,3 +79,28 @@ def test_no_cuda_library_on_linux() -> None:
     xgboost = re.search(r"(?m)^xgboost==\S+ ; (.*?) \\$", lock)
     assert xgboost is not None
     assert xgboost[1] == "sys_platform == 'darwin'"
+
+
+def test_a_built_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    if int(version("setuptools").split(".")[0]) < 77:
+        pytest.skip("the build needs setuptools 77, as pyproject.toml says")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "hwopt", source / "hwopt", symlinks=True)
+    for name in ("passes", "targets"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source / name)
+    build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", build, str(tmp_path)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True)
+    with zipfile.ZipFile(tmp_path / done.stdout.split()[-1]) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = {
+        f"hwopt/{path.relative_to(ROOT).as_posix()}"
+        for folder in ("passes", "targets")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert expected <= names
+    assert {"hwopt/py.typed", "hwopt/cli.py", "hwopt/report/schema.py"} <= names
+    assert all(name.startswith("hwopt/") for name in names)
