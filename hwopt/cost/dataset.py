@@ -95,6 +95,11 @@ def _parse(data: bytes, path: Path) -> list[Sample]:
     return [_sample(path, reader.line_num, row) for row in reader]
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a measurement file."""
+    return read_with_hash(path)[1]
+
+
 def _sample(path: Path, line: int, row: list[str]) -> Sample:
     try:
         sample, family, network, signature, latency, *counts = row
