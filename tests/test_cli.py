@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,22 +12,16 @@ import pytest
 from hwopt import __version__
 
 ROOT = Path(__file__).parent.parent
+Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def hwopt(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs `python -m hwopt.cli` with these arguments."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **environment}
-    command = [sys.executable, "-m", "hwopt.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_version_and_help() -> None:
+def test_version_and_help(hwopt: Hwopt) -> None:
     assert hwopt("--version").stdout == f"hwopt {__version__}\n"
     assert "optimize" in hwopt("--help").stdout
     assert hwopt().stdout == hwopt("--help").stdout
 
 
-def test_every_promised_option_is_in_the_help() -> None:
+def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
     text = hwopt("optimize", "--help").stdout
     promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
         --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
@@ -47,7 +41,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_lists_show_what_there_is() -> None:
+def test_lists_show_what_there_is(hwopt: Hwopt) -> None:
     passes = hwopt("passes", "list")
     assert passes.returncode == 0
     assert "densify_depthwise" in passes.stdout
@@ -57,7 +51,7 @@ def test_lists_show_what_there_is() -> None:
     assert "ethos-u55-256" in targets.stdout
 
 
-def test_a_target_is_shown_with_its_hardware() -> None:
+def test_a_target_is_shown_with_its_hardware(hwopt: Hwopt) -> None:
     shown = hwopt("targets", "show", "ethos-u55-256").stdout
     assert "500 MHz" in shown
     assert "256" in shown
@@ -80,7 +74,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "named"), MISTAKES)
-def test_a_mistake_is_answered_with_one_line(arguments: list[str], named: str, tmp_path: Path) -> None:
+def test_a_mistake_is_answered_with_one_line(
+    arguments: list[str], named: str, hwopt: Hwopt, tmp_path: Path
+) -> None:
     done = hwopt(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -90,7 +86,7 @@ def test_a_mistake_is_answered_with_one_line(arguments: list[str], named: str, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_debug_level_is_checked(tmp_path: Path) -> None:
+def test_the_debug_level_is_checked(hwopt: Hwopt, tmp_path: Path) -> None:
     done = hwopt("optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", cwd=tmp_path, HWOPT_DEBUG="loud")
     assert done.returncode == 2
     assert "HWOPT_DEBUG=loud" in done.stderr

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import onnx
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
 
 NETWORK = """
 <ir_version: 8, opset_import: ["" : 13]>
@@ -48,14 +47,6 @@ def folder(tmp_path: Path) -> Path:
     np.savez(tmp_path / "wrong_shape.npz", allow_pickle=False, x=np.zeros((12, 3, 8, 8), np.float32))
     np.savez(tmp_path / "good.npz", allow_pickle=False, x=np.zeros((12, 3, 16, 16), np.float32))
     return tmp_path
-
-
-def optimize(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(folder / "nothing")}
-    command = [sys.executable, "-m", "hwopt.cli", "optimize", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False
-    )
 
 
 GOOD = ["good.onnx", "-t", "edge-npu", "-o", "out.onnx"]
@@ -95,10 +86,10 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_bad_input_is_one_line_and_exit_2(case: str, folder: Path) -> None:
+def test_bad_input_is_one_line_and_exit_2(case: str, hwopt: Hwopt, folder: Path) -> None:
     arguments, named = CASES[case]
     before = sorted(path.name for path in folder.iterdir())
-    done = optimize(folder, *arguments)
+    done = hwopt("optimize", *arguments, cwd=folder)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1, done.stderr

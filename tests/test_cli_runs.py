@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-ROOT = Path(__file__).parent.parent
+Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
 SIBLINGS = ["out.onnx", "out.plan.json", "out.report.json", "out.report.md"]
 
 # The first block of a mobile network: edge-npu has next to no use for a depthwise convolution there.
@@ -32,12 +31,6 @@ stem (float[N, 3, 64, 64] image) => (float[N, 16, 32, 32] features)
 WEIGHTS = {"w1": (32, 3, 3, 3), "w2": (32, 1, 3, 3), "w3": (16, 32, 1, 1)}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Oracle answers that the runs of this file share."""
-    return tmp_path_factory.mktemp("cache")
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that holds stem.onnx."""
@@ -50,20 +43,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def hwopt(folder: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(cache)}
-    command = [sys.executable, "-m", "hwopt.cli", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_run_writes_four_files_that_belong_together(folder: Path, cache: Path) -> None:
-    done = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx")
+def test_a_run_writes_four_files_that_belong_together(folder: Path, hwopt: Hwopt) -> None:
+    done = hwopt("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert names(folder) == sorted(["stem.onnx", *SIBLINGS])
     for name in SIBLINGS:
@@ -78,8 +63,8 @@ def test_a_run_writes_four_files_that_belong_together(folder: Path, cache: Path)
     onnx.checker.check_model(str(folder / "out.onnx"), full_check=True)
 
 
-def test_the_depthwise_convolution_is_made_dense_because_it_pays(folder: Path, cache: Path) -> None:
-    done = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--json")
+def test_the_depthwise_convolution_is_made_dense_because_it_pays(folder: Path, hwopt: Hwopt) -> None:
+    done = hwopt("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["outcome"] == "changed"
@@ -90,34 +75,34 @@ def test_the_depthwise_convolution_is_made_dense_because_it_pays(folder: Path, c
     assert all(row["max_rel"] <= 1e-4 for row in report["verification"]["outputs"])
 
 
-def test_a_dry_run_writes_nothing_and_a_plan_replays(folder: Path, cache: Path) -> None:
-    dry = hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "--dry-run")
+def test_a_dry_run_writes_nothing_and_a_plan_replays(folder: Path, hwopt: Hwopt) -> None:
+    dry = hwopt("optimize", "stem.onnx", "-t", "edge-npu", "--dry-run", cwd=folder)
     assert dry.returncode == 0, dry.stderr
     assert names(folder) == ["stem.onnx"]
-    hwopt(folder, cache, "optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx")
+    hwopt("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", cwd=folder)
     again = ("optimize", "stem.onnx", "-t", "edge-npu", "--plan", "out.plan.json", "-o", "again.onnx")
-    assert hwopt(folder, cache, *again).returncode == 0
+    assert hwopt(*again, cwd=folder).returncode == 0
     assert (folder / "again.onnx").read_bytes() == (folder / "out.onnx").read_bytes()
     assert (folder / "again.plan.json").read_bytes() == (folder / "out.plan.json").read_bytes()
-    assert hwopt(folder, cache, *again).returncode == 2  # the files are there now
-    assert hwopt(folder, cache, *again, "--force").returncode == 0
+    assert hwopt(*again, cwd=folder).returncode == 2  # the files are there now
+    assert hwopt(*again, "--force", cwd=folder).returncode == 0
 
 
-def test_a_limit_that_cannot_be_met_is_exit_1_and_writes_nothing(folder: Path, cache: Path) -> None:
+def test_a_limit_that_cannot_be_met_is_exit_1_and_writes_nothing(folder: Path, hwopt: Hwopt) -> None:
     arguments = ("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--max-latency", "-99%")
-    done = hwopt(folder, cache, *arguments)
+    done = hwopt(*arguments, cwd=folder)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert names(folder) == ["stem.onnx"]
 
 
-def test_an_analysis_lists_every_subgraph(folder: Path, cache: Path) -> None:
-    done = hwopt(folder, cache, "analyze", "stem.onnx", "-t", "edge-npu", "--json")
+def test_an_analysis_lists_every_subgraph(folder: Path, hwopt: Hwopt) -> None:
+    done = hwopt("analyze", "stem.onnx", "-t", "edge-npu", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["outcome"] == "analysed"
     assert len(report["subgraphs"]["before"]) == 3  # each activation rides on its convolution
-    shown = hwopt(folder, cache, "analyze", "stem.onnx", "-t", "edge-npu")
+    shown = hwopt("analyze", "stem.onnx", "-t", "edge-npu", cwd=folder)
     assert "whole model" in shown.stdout
     assert names(folder) == ["stem.onnx"]
