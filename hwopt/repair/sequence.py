@@ -107,16 +107,9 @@ class _Fitter:
         held_out = np.repeat(self._tuning, inputs.per_sample)
         some = self._thinned(inputs.per_sample)
         x, mean = centred(inputs.rows[:, 0])
-        first = solve(
-            Problem(
-                x[some],
-                z.reshape(len(x), -1)[some][:, kept],
-                linear.weight[0][:, kept],
-                held_out[some],
-                bounds,
-            ),
-            self._effort.rounds,
-        )
+        z = z.reshape(len(x), -1)[some][:, kept]
+        alone = Problem(x[some], z, linear.weight[0][:, kept], held_out[some], bounds)
+        first = solve(alone, self._effort.rounds)
         y = y.reshape(len(x), -1)[:, real]
         problem = PairProblem(x, y, held_out, bounds, first.ridge)
         start = partner.weight[0][kept][:, real]

@@ -1,0 +1,25 @@
+"""How much a repair may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Bounds that come from the model, never from the number of images.
+
+    rows: output positions in one closed-form fit; pool: in a joint fit, which reads them in
+    turns; elements: numbers held in the rows of either; rounds: activation-aware rounds of a
+    closed-form fit; joint_rounds: of a joint fit.
+    """
+
+    rows: int = 25_000
+    pool: int = 100_000
+    elements: int = 64_000_000
+    rounds: int = 8
+    joint_rounds: int = 50
+
+
+FULL = Effort()
+QUICK = Effort(rows=10_000, pool=20_000, elements=16_000_000, rounds=4, joint_rounds=15)
