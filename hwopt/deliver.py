@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
 from hwopt.ir import load_model, save_model
+from hwopt.ir.checker import check_file
+from hwopt.report.write import OutputFiles, Stage, staged
 from hwopt.settle import Settled
 from hwopt.verify import differences, require_exact, require_same_interface
 from hwopt.work import Work
 
 
-def write_model(work: Work, settled: Settled, path: Path) -> None:
-    """The result as an ONNX file; an unchanged input comes back byte for byte."""
+@contextmanager
+def place_for(out: Path | None, force: bool) -> Iterator[Stage]:
+    """Where the result's files are made: beside OUT, or in a scratch folder where nothing is kept."""
+    if out is not None:
+        with staged(out, force) as place:
+            yield place
+        return
+    with TemporaryDirectory(prefix="hwopt.") as folder:
+        yield Stage(Path(folder), OutputFiles.beside(Path("model.onnx")))
+
+
+def write_model(work: Work, settled: Settled, path: Path) -> str:
+    """Writes the result; an unchanged input comes back byte for byte.
+
+    Returns what onnx.checker's full check says of it: "passed", or what it already objected to
+    in the input.
+    """
     if settled.model is work.model and work.path and not has_external_data(work.model):
         shutil.copyfile(work.path, path)
+        objection = check_file(path)
     else:
-        save_model(settled.model, path)
+        objection = save_model(settled.model, path).unchecked
+    return "passed" if objection is None else f"as the input: {objection}"
 
 
 def has_external_data(model: ir.Model) -> bool:

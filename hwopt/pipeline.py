@@ -15,7 +15,7 @@ from hwopt.cost.learned import Learned
 from hwopt.damage import price_damage
 from hwopt.damage_tables import DamageTables
 from hwopt.decide import Decision, first_guess
-from hwopt.deliver import check_written, write_model
+from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.limits import Bound
@@ -28,7 +28,7 @@ from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.schema import Report
-from hwopt.report.write import check_output, staged
+from hwopt.report.write import check_output
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.search.problem import Objective, Outcome
@@ -127,15 +127,14 @@ def optimize(
     with stage(told, "verify"):
         settled, changes = verify(work, found, settled)
     result_plan = make_plan(work, found, settled)
-    report = build_report(
-        Findings(work, found.folds, found.choices, found.skipped, problem, settled, changes, command, timings)
-    )
-    if out is None:
-        return Result(settled.model, result_plan, report, ())
-    with staged(out, force) as place:
-        write_model(work, settled, place.onnx)
+    with place_for(out, force) as place:
+        checker = write_model(work, settled, place.onnx)
         check_written(work, settled, place.onnx)
-        files = place.publish(result_plan.to_json(), report)
+        report = build_report(
+            Findings(work, found.folds, found.choices, found.skipped, problem, settled, changes, checker,
+                     command, timings)
+        )  # fmt: skip
+        files = () if out is None else place.publish(result_plan.to_json(), report)
     return Result(settled.model, result_plan, report, files)
 
 

@@ -10,7 +10,9 @@ import onnx.numpy_helper
 import onnx.parser
 import onnx_ir as ir
 
+from hwopt.nodes import FloatArray
 from hwopt.places import assign_places
+from hwopt.runtime import run
 
 Weights = Mapping[str, tuple[int, ...]]
 
@@ -74,3 +76,8 @@ def ibn(seed: int = 0) -> ir.Model:
 def classifier(seed: int = 0) -> ir.Model:
     """Stem, one residual bottleneck, head, ten classes; 3x16x16 input."""
     return model_of(CLASSIFIER, CLASSIFIER_WEIGHTS, seed)
+
+
+def output_of(model: ir.Model, x: FloatArray) -> FloatArray:
+    """The model's output `y` for the input `x`, by ONNX Runtime."""
+    return np.asarray(run(model, {"x": x})["y"], dtype=np.float32)

@@ -24,7 +24,10 @@ def problem_of(gains: list[float], damages: list[float]) -> Problem:
         value = Value(name, Kind.FORM, "v", "t", Risk.LOSSY, Stage.FORM, (), lambda model: None)
         choices.append(Choice(name, Kind.FORM, (value,)))
         keep = Price(Estimate(100.0, 0.0, Source.PREDICTED))
-        table = {(KEEP,): keep, ("v",): Price(Estimate(100.0 - gain, 0.0, Source.PREDICTED), damage=damage)}
+        table: dict[tuple[str, ...], Price] = {
+            (KEEP,): keep,
+            ("v",): Price(Estimate(100.0 - gain, 0.0, Source.PREDICTED), damage=damage),
+        }
         scopes.append(Scope(name, (name,), table))
     return Problem(tuple(choices), tuple(scopes), Price(Estimate(1.0, 0.0, Source.PREDICTED)))
 

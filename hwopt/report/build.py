@@ -101,7 +101,7 @@ def _accuracy_rows(damage: Damage, how: str) -> Iterable[AccuracyRow]:
 
 
 def verification(findings: Findings) -> Verification:
-    """What was checked. The interface and the checker were required, or nothing would be here."""
+    """What was checked; a changed interface or a new objection would have stopped the run."""
     settled = findings.settled
     changes = () if isinstance(findings.changes, str) else findings.changes
     before, after = settled.oracle_before, settled.oracle_after
@@ -112,7 +112,7 @@ def verification(findings: Findings) -> Verification:
         oracle = OracleProof(oracle_costs(before), oracle_costs(after))
     return Verification(
         interface_same=interface(findings.work.model) == interface(settled.model),
-        checker="passed",
+        checker=findings.checker,
         outputs=tuple(OutputDifference(d.output, d.max_abs, d.max_rel) for d in changes),
         oracle=oracle,
     )

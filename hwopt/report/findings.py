@@ -14,7 +14,10 @@ from hwopt.work import Work
 
 @dataclass(frozen=True)
 class Findings:
-    """changes: output differences of the result to the input, or why there are none."""
+    """changes: output differences of the result to the input, or why there are none.
+
+    checker: what onnx.checker says of the written file.
+    """
 
     work: Work
     folds: tuple[Value, ...]
@@ -23,6 +26,7 @@ class Findings:
     problem: Problem
     settled: Settled
     changes: tuple[Difference, ...] | str
+    checker: str
     command: str
     timings: Timings
 

@@ -14,9 +14,8 @@ from hwopt.passes.densify_depthwise import DensifyDepthwise
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.repair.marks import Origin, fit_of, origin_of
 from hwopt.rewrite import rewrite
-from hwopt.runtime import run
 from hwopt.target import Target, read_target
-from tests.graphs import CLASSIFIER_WEIGHTS, IBN, IBN_WEIGHTS, classifier, ibn, model_of
+from tests.graphs import CLASSIFIER_WEIGHTS, IBN, IBN_WEIGHTS, classifier, ibn, model_of, output_of
 
 TARGETS = Path(__file__).parents[2] / "targets"
 
@@ -64,7 +63,7 @@ def test_dense_is_exact_borders_included(target: Target, batch: int) -> None:
     changed = rewrite(model, [offers(DensifyDepthwise(), model, target)["dense"]])
     onnx.checker.check_model(ir.to_proto(changed), full_check=True)
     x = noise(batch, 16, 14, 14)
-    np.testing.assert_allclose(run(changed, {"x": x})["y"], run(model, {"x": x})["y"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output_of(changed, x), output_of(model, x), rtol=1e-5, atol=1e-5)
 
 
 def test_a_depth_multiplier_is_made_dense_too(target: Target) -> None:
@@ -77,7 +76,7 @@ def test_a_depth_multiplier_is_made_dense_too(target: Target) -> None:
     model = model_of(text, {"w": (8, 1, 3, 3)})
     changed = rewrite(model, [offers(DensifyDepthwise(), model, target)["dense"]])
     x = noise(2, 4, 9, 9)
-    np.testing.assert_allclose(run(changed, {"x": x})["y"], run(model, {"x": x})["y"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(output_of(changed, x), output_of(model, x), rtol=1e-5, atol=1e-6)
 
 
 def test_a_grouped_convolution_is_passed_over_with_a_reason(target: Target) -> None:
@@ -106,7 +105,7 @@ def test_the_smaller_kernel_keeps_the_output_size(target: Target) -> None:
     model = ibn()
     changed = rewrite(model, [offers(FuseInvertedBottleneck(), model, target)["fused_k3"]])
     assert changed.graph[0].attributes["pads"].as_ints() == (1, 1, 1, 1)
-    assert run(changed, {"x": noise(1, 16, 14, 14)})["y"].shape == (1, 16, 14, 14)
+    assert output_of(changed, noise(1, 16, 14, 14)).shape == (1, 16, 14, 14)
 
 
 LINEAR = IBN.replace("ea = Clip(e, zero, six)", "").replace("(ea, wd, bd)", "(e, wd, bd)")
@@ -119,8 +118,8 @@ def test_without_activation_and_bias_fusing_is_exact(target: Target) -> None:
     assert value.risk == Risk.EXACT
     changed = rewrite(model, [value])
     x = noise(2, 16, 14, 14)
-    expected = run(model, {"x": x})["y"]
-    np.testing.assert_allclose(run(changed, {"x": x})["y"], expected, atol=1e-4 * np.abs(expected).max())
+    expected = output_of(model, x)
+    np.testing.assert_allclose(output_of(changed, x), expected, atol=1e-4 * np.abs(expected).max())
     assert fit_of(changed.graph[0]) is None
 
 

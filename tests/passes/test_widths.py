@@ -11,15 +11,15 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Pass, Risk, Skip, Value
+from hwopt.nodes import constant, dims_of
 from hwopt.passes.align_channels import AlignChannels, padded_widths
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.passes.prune_channels import PruneChannels, pruned_widths
 from hwopt.passes.sparsify import Sparsify, thinned
 from hwopt.repair.marks import Fit, Origin, fit_of, origin_of
 from hwopt.rewrite import rewrite
-from hwopt.runtime import run
 from hwopt.target import Target, read_target
-from tests.graphs import classifier
+from tests.graphs import classifier, output_of
 
 TARGETS = Path(__file__).parents[2] / "targets"
 
@@ -39,9 +39,9 @@ def noise() -> np.ndarray:
 
 def width_of(model: ir.Model, output: str) -> int:
     node = next(n for n in model.graph if n.outputs[0].name == output)
-    tensor = node.inputs[1].const_value  # type: ignore[union-attr]
+    tensor = constant(node.inputs[1])
     assert tensor is not None
-    return int(tensor.shape[0])
+    return dims_of(tensor)[0]
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_padded_widths_are_the_targets_multiples(width: int, expected: list[int]
 
 def test_every_padding_is_exact_and_passes_the_checker(u55: Target) -> None:
     model = classifier()
-    expected = run(model, {"x": noise()})["y"]
+    expected = output_of(model, noise())
     values = offers(AlignChannels(), model, u55)
     assert {value.parameters["from"] for value in values} == {12, 36, 60}
     for value in values:
         changed = rewrite(model, [value])
         onnx.checker.check_model(ir.to_proto(changed), full_check=True)
-        np.testing.assert_allclose(run(changed, {"x": noise()})["y"], expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(output_of(changed, noise()), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_stream_is_padded_everywhere_at_once(u55: Target) -> None:
