@@ -14,11 +14,11 @@ class Effort:
     closed-form fit; joint_rounds: of a joint fit.
     """
 
-    rows: int = 25_000
+    rows: int = 15_000
     pool: int = 100_000
     elements: int = 64_000_000
     rounds: int = 8
-    joint_rounds: int = 50
+    joint_rounds: int = 40
 
 
 FULL = Effort()

@@ -16,21 +16,23 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 
 from hwopt.nodes import FloatArray
 from hwopt.repair.linear import Bounds, Matrix
-from hwopt.repair.ridge import Problem, Rows, centred, loaded, moments, product, solve
+from hwopt.repair.ridge import Problem, Rows, centred, factorised, moments, product, solve
 
 Picks = npt.NDArray[np.int64]
 
-TURN = 10_000  # rows in one step
+TURN = 4_000  # rows in one step, at least
+TURN_PER_FEATURE = 24  # fewer rows per feature make a step mostly noise
 MOMENTUM = 0.9
 DAMPING = 0.1  # of the pseudo-inverse, times the mean squared singular value
 PROJECTION_RIDGE = 1e-2  # within a round, towards the projection of the round before
 RIDGE_FLOOR = 1e-4
 SCARCE = 30  # rows per feature below which the best round is chosen on held-out rows
 CHECK_EVERY = 5
+JUDGED = 10_000
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,10 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
     scarce = len(problem.x) < SCARCE * problem.x.shape[1]
     train = np.flatnonzero(~problem.held_out) if scarce else np.arange(len(problem.x))
     judge = np.flatnonzero(problem.held_out) if scarce else train
-    judge = judge[:: -(-len(judge) // TURN)]
+    judge = judge[:: -(-len(judge) // JUDGED)]
     gram = moments(problem.x[train] if scarce else problem.x, problem.y[train][:, :0]).gram / len(train)
-    factor = cho_factor(loaded(gram, max(problem.ridge, RIDGE_FLOOR)), lower=True, check_finite=False)
-    turns = -(-len(train) // TURN)
+    factor = factorised(gram, max(problem.ridge, RIDGE_FLOOR))
+    turns = -(-len(train) // max(TURN, TURN_PER_FEATURE * problem.x.shape[1]))
     pair, momentum = start, (np.zeros_like(start.weight), np.zeros_like(start.bias))
     best, least = start, _error(problem, judge, start)
     for step in range(rounds):
@@ -117,7 +119,7 @@ def project(h: FloatArray, y: FloatArray, start: Matrix, ridge: float) -> tuple[
     h_centred, h_mean = centred(h)
     y_centred, y_mean = centred(y)
     found = moments(h_centred, y_centred)
-    factor = cho_factor(loaded(found.gram, ridge), lower=True, check_finite=False)
+    factor = factorised(found.gram, ridge)
     projection = start + cho_solve(factor, found.cross - found.gram @ start, check_finite=False)
     return projection, y_mean - h_mean @ projection
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from hwopt.nodes import FloatArray
 from hwopt.repair.linear import Bounds, Matrix
@@ -70,7 +70,7 @@ def solve(problem: Problem, rounds: int = ROUNDS) -> Solution:
     train = moments(x[~problem.held_out], y[~problem.held_out])
     ridge = choose_ridge(train, test, problem.start)
     whole = train + test
-    factor = cho_factor(loaded(whole.gram, ridge), lower=True, check_finite=False)
+    factor = factorised(whole.gram, ridge)
     weight = problem.start + cho_solve(factor, whole.cross - whole.gram @ problem.start, check_finite=False)
     shift = np.zeros_like(y_mean)
     if problem.bounds is not None:
@@ -103,6 +103,17 @@ def loaded(gram: Matrix, ridge: float) -> Matrix:
     return loaded
 
 
+def factorised(gram: Matrix, ridge: float) -> tuple[Matrix, bool]:
+    """Cholesky factor of the loaded Gram matrix; the load grows where rounding ate the small eigenvalues."""
+    while True:
+        try:
+            factor: tuple[Matrix, bool] = cho_factor(loaded(gram, ridge), lower=True, check_finite=False)
+        except LinAlgError:
+            ridge *= 10.0
+        else:
+            return factor
+
+
 def choose_ridge(train: Moments, test: Moments, start: Matrix) -> float:
     """The lambda of the grid whose fit on `train` has the least squared error on `test`.
 
@@ -113,7 +124,7 @@ def choose_ridge(train: Moments, test: Moments, start: Matrix) -> float:
     residual = train.cross - train.gram @ start
     errors = []
     for ridge in RIDGES:
-        factor = cho_factor(loaded(train.gram, ridge), lower=True, check_finite=False)
+        factor = factorised(train.gram, ridge)
         weight = start + cho_solve(factor, residual, check_finite=False)
         errors.append(float(np.sum(weight * (test.gram @ weight - 2 * test.cross))))
     return RIDGES[int(np.argmin(errors))]

@@ -25,6 +25,7 @@ from hwopt.repair.pair import Pair, PairProblem, final_projection, fit_pair, hid
 from hwopt.repair.reference import Reference
 from hwopt.repair.ridge import Problem, Rows, Solution, centred, solve
 from hwopt.repair.support import solve_support
+from hwopt.threads import one_blas_thread
 
 __all__ = ["FULL", "Effort", "repair"]
 
@@ -51,9 +52,10 @@ def repair(
     samples, tuning = _samples(reference, train_folds)
     fitter = _Fitter(Gatherer(reference, fitted, samples, seed, effort), order, tuning, effort)
     done: set[int] = set()
-    for index, node in enumerate(order):
-        if fit_of(node) is not None and index not in done:
-            done |= fitter.fit(index)
+    with one_blas_thread():
+        for index, node in enumerate(order):
+            if fit_of(node) is not None and index not in done:
+                done |= fitter.fit(index)
     return fitted
 
 
