@@ -92,11 +92,11 @@ def draw(label: int, dice: Dice) -> npt.NDArray[np.uint8]:
     figure = _placement(dice, 0.55 - 0.2 * hardship, 0.7, 0.3)
     for _ in range(dice.below(1 + round(4 * hardship))):
         picture = _strew(picture, figure, dice)
-    paint = _paint(ground, dice, 0.6 - 0.4 * hardship)
+    paint = _paint(ground, dice, 0.6 - 0.35 * hardship)
     picture = _over(picture, paint, figure.coverage(_SHAPES[label]))
-    for _ in range(dice.below(1 + round(3 * hardship))):
+    for _ in range(dice.below(1 + round(2 * hardship))):
         picture = _hide(picture, figure, dice)
-    return _expose(picture, dice, 0.10 * hardship)
+    return _expose(picture, dice, 0.08 * hardship)
 
 
 def make(split: str, count: int, seed: int = SEED) -> tuple[Images, Labels]:

@@ -21,8 +21,8 @@ from models.figures.shapes import FIGURES
 
 README = SHIPPED.with_name("README.md")
 PIXELS = {
-    "calib": "",
-    "eval": "",
+    "calib": "ef92a85fd1721ff2b208f6c64a2311fa20559ee3348231249013000c1fdedd5e",
+    "eval": "f13c0c17c6ebb32cb68168279f040083a69f79fe1ff154830720eadec683f29a",
 }
 
 
