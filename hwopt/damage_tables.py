@@ -42,12 +42,12 @@ class DamageTables:
         self.groups = coupled(choices)
         self._known: list[dict[Key, float]] = [{} for _ in self.groups]
 
-    def measure_singles(self, problem: Problem, objective: Objective) -> None:
-        """Measures every single LOSSY value that saves something, alone or together with others."""
+    def measure_singles(self, problem: Problem, objectives: Sequence[Objective]) -> None:
+        """Measures every single LOSSY value that saves some of what the run is about."""
         wanted = [
             (number, key)
             for number, group in enumerate(self.groups)
-            for key in worthwhile(problem, group, objective)
+            for key in dict.fromkeys(k for o in objectives for k in worthwhile(problem, group, o))
         ]
         for done, (number, key) in enumerate(wanted, start=1):
             self._damage(number, key)

@@ -34,9 +34,11 @@ from hwopt.scope import Problem
 from hwopt.search.problem import Objective, Outcome
 from hwopt.settings import settings
 from hwopt.settle import (
+    Checked,
     Measurer,
     Settled,
     carry_out,
+    check_limits,
     first_budget,
     latency_that_counts,
     limits_of,
@@ -187,7 +189,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
         return refined(work, found.base, drafts, None, budget, learned, listeners), None
     reference = Reference(found.base, work.calibration)
     damage = DamageTables(found.base, found.choices, damage_of(work, reference), listeners)
-    damage.measure_singles(drafts.problem(learned), work.settings.objective)
+    damage.measure_singles(drafts.problem(learned), work.settings.wanted)
     budget = replace(budget, damage=first_guess(work.limit))
     return refined(work, found.base, drafts, damage, budget, learned, listeners), reference
 
@@ -254,8 +256,13 @@ def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[D
 
 
 def better(work: Work, settled: Settled) -> bool:
-    """Whether the result beats the input in what was asked for, on the figures that count."""
+    """Whether the result beats the input in what was asked for, on the figures that count.
+
+    An input that breaks a limit which the result keeps is beaten, whatever the objective says.
+    """
     before, after = work.before, settled.after
+    if not all(limit.met for limit in limits_before(work, settled)):
+        return True
     if work.settings.objective == Objective.LATENCY:
         if comparable(settled.oracle_before, settled.oracle_after):
             figure = settled.oracle_before.measurement
@@ -274,11 +281,21 @@ def _figure(assessment: Assessment, objective: Objective) -> float:
     }.get(objective, 0.0)
 
 
+def limits_before(work: Work, settled: Settled) -> tuple[Checked, ...]:
+    """The limits held against the input."""
+    before = settled.oracle_before
+    return check_limits(limits_of(work, before), work.before, before, before)
+
+
 def unchanged(work: Work, settled: Settled) -> Settled:
     """The input itself as the result; what had been found stays in the report."""
-    decision = replace(settled.decision, assignment={}, damage=None)
     return replace(
-        settled, decision=decision, model=work.model, after=work.before, oracle_after=settled.oracle_before
+        settled,
+        decision=replace(settled.decision, assignment={}, damage=None),
+        model=work.model,
+        after=work.before,
+        oracle_after=settled.oracle_before,
+        limits=limits_before(work, settled),
     )
 
 

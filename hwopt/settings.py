@@ -36,6 +36,17 @@ class Settings:
     allow_unpriced: bool = False
     plan: Path | None = None
 
+    @property
+    def wanted(self) -> tuple[Objective, ...]:
+        """Everything that a plan can help with: the objective, and what is limited."""
+        limited = (
+            (Objective.LATENCY, self.latency),
+            (Objective.MEMORY, self.memory),
+            (Objective.SIZE, self.size),
+            (Objective.FOOTPRINT, self.footprint),
+        )
+        return tuple(dict.fromkeys([self.objective, *(o for o, bound in limited if bound is not None)]))
+
 
 def settings(
     *,
