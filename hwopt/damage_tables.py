@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import networkx as nx
-import onnx_ir as ir
 
 from hwopt.choice import KEEP, Choice, Kind, Risk, Value
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
-from hwopt.rewrite import rewrite
+from hwopt.regions import in_order
 from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, objective_value
 from hwopt.trace import Listeners, Progress, emit
 
-Measure = Callable[[ir.Model], float]  # a changed, not yet repaired model -> its damage
+Measure = Callable[[Sequence[Value]], float]  # raises RewriteFailed where the values cannot be written
 Key = tuple[str, ...]  # one value name per choice of a group; EXACT values count as *keep*
 # A value must save this share of the whole model, alone or joined, to be worth measuring.
 SMALLEST_GAIN = 5e-4
@@ -33,10 +32,7 @@ _IMPOSSIBLE = float("inf")
 class DamageTables:
     """The damage of LOSSY values, one table per group of coupled choices."""
 
-    def __init__(
-        self, base: ir.Model, choices: Sequence[Choice], measure: Measure, listeners: Listeners = ()
-    ) -> None:
-        self._base = base
+    def __init__(self, choices: Sequence[Choice], measure: Measure, listeners: Listeners = ()) -> None:
         self._measure = measure
         self._listeners = listeners
         self.groups = coupled(choices)
@@ -71,8 +67,7 @@ class DamageTables:
         group = self.groups[number]
         values = [choice.value(name) for choice, name in zip(group, key, strict=True)]
         try:
-            changed = rewrite(self._base, _in_stages(values))
-            self._known[number][key] = max(self._measure(changed), 0.0)
+            self._known[number][key] = max(self._measure(in_order(v for v in values if v is not None)), 0.0)
         except RewriteFailed:
             self._known[number][key] = _IMPOSSIBLE
 
@@ -104,10 +99,6 @@ def _lossy_key(group: Sequence[Choice], assignment: Assignment) -> Key:
 
 def _alone(key: Key, position: int) -> Key:
     return tuple(name if i == position else KEEP for i, name in enumerate(key))
-
-
-def _in_stages(values: Sequence[Value | None]) -> list[Value]:
-    return sorted((v for v in values if v is not None), key=lambda v: (v.stage, v.choice))
 
 
 def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:

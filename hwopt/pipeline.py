@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from hwopt.assess import Assessment, OracleAnswer, comparable
 from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
-from hwopt.damage import price_damage
 from hwopt.damage_tables import DamageTables
 from hwopt.decide import Decision, first_guess
 from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
+from hwopt.harm import Harm
 from hwopt.limits import Bound
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
@@ -35,7 +35,7 @@ from hwopt.search.problem import Objective, Outcome
 from hwopt.settings import settings
 from hwopt.settle import (
     Checked,
-    Measurer,
+    Data,
     Settled,
     carry_out,
     check_limits,
@@ -123,9 +123,9 @@ def optimize(
     with stage(told, "find"):
         found = find(work, told)
     with stage(told, "price"):
-        problem, reference = price_choices(work, found, told)
+        problem, data = price_choices(work, found, told)
     with stage(told, "search"):
-        settled = choose(work, found, problem, reference, told)
+        settled = choose(work, found, problem, data, told)
     with stage(told, "verify"):
         settled, changes = verify(work, found, settled)
     result_plan = make_plan(work, found, settled)
@@ -172,7 +172,7 @@ def find(work: Work, listeners: Listeners = ()) -> Found:
     return Found(canonical.model, canonical.folds, tuple(choices), (*canonical.skipped, *skipped))
 
 
-def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Reference | None]:
+def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Data | None]:
     """The tables: latency, memory and size of every joint value, and with data also the damage.
 
     Where the oracle can be asked, what it says of the plans that the tables lead to replaces
@@ -181,42 +181,40 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
     drafts = draft(scene, found.choices, listeners)
     learned = Learned(work.cost_model)
+    data = open_data(work, found)
     if work.replayed is not None:
-        reference = None if work.calibration is None else Reference(found.base, work.calibration)
-        return drafts.problem(learned), reference
+        return drafts.problem(learned), data
     budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
-    if work.calibration is None or work.limit is None:
+    if data is None or work.limit is None:
         return refined(work, found.base, drafts, None, budget, learned, listeners), None
-    reference = Reference(found.base, work.calibration)
-    damage = DamageTables(found.base, found.choices, damage_of(work, reference), listeners)
+    damage = DamageTables(found.choices, data.harm.of_values, listeners)
     damage.measure_singles(drafts.problem(learned), work.settings.wanted)
     budget = replace(budget, damage=first_guess(work.limit))
-    return refined(work, found.base, drafts, damage, budget, learned, listeners), reference
+    return refined(work, found.base, drafts, damage, budget, learned, listeners), data
 
 
-def damage_of(work: Work, reference: Reference) -> Callable[[ir.Model], float]:
-    """What a changed model's cheap repair leaves of damage, as the search adds it up."""
-
-    def measure(changed: ir.Model) -> float:
-        return price_damage(reference, changed, seed=work.settings.seed).divergence
-
-    return measure
+def open_data(work: Work, found: Found) -> Data | None:
+    """The calibration data, seen through the canonical model; None where there is none."""
+    if work.calibration is None or work.limit is None:
+        return None
+    reference = Reference(found.base, work.calibration)
+    return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed))
 
 
 def choose(
-    work: Work, found: Found, problem: Problem, reference: Reference | None, listeners: Listeners = ()
+    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
 ) -> Settled:
     """Searches for the plan, or takes the replayed one, and carries it out."""
     if work.replayed is not None:
-        return replay(work, found, problem, reference, listeners)
+        return replay(work, found, problem, data, listeners)
     if work.settings.latency is not None and work.before.unpriced and not work.settings.allow_unpriced:
         names = ", ".join(sorted(work.before.unpriced)[:5])
         raise BudgetNotMet(f"--max-latency cannot be held: {names} have no price; see --allow-unpriced")
-    return settle(work, found.base, problem, reference, listeners)
+    return settle(work, found.base, problem, data, listeners)
 
 
 def replay(
-    work: Work, found: Found, problem: Problem, reference: Reference | None, listeners: Listeners = ()
+    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
 ) -> Settled:
     """Carries out a plan from a file. Raises BadInput where it was made for something else."""
     plan = work.replayed
@@ -227,14 +225,12 @@ def replay(
     check_plan(plan, work.sha256, work.target, fingerprint, lossy)
     predicted = problem.total(assignment) or problem.fixed
     damage = None
-    if lossy and reference is not None:
-        damage = Measurer(found.base, found.choices, reference, work)(assignment)
+    if lossy and data is not None:
+        damage = data.harm.of_plan(found.choices, assignment)
     nothing = Outcome(assignment, "replay", 0, predicted.latency_us.value, 0.0)
     decision = Decision(assignment, predicted, nothing, damage, ())
     oracle = work.ask([work.model])[0]
-    return carry_out(
-        work, found.base, problem, decision, reference, oracle, limits_of(work, oracle), listeners
-    )
+    return carry_out(work, found.base, problem, decision, data, oracle, limits_of(work, oracle), listeners)
 
 
 def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer, comparable
-from hwopt.choice import Choice
-from hwopt.damage import Damage, cross_fitted
+from hwopt.damage import Damage
 from hwopt.decide import Decision, decide_exact, decide_lossy
-from hwopt.errors import BadInput, BudgetNotMet
+from hwopt.errors import BudgetNotMet
+from hwopt.harm import PLAN_EFFORT, Harm
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
@@ -27,6 +27,14 @@ from hwopt.work import Work
 MAX_ATTEMPTS = 4
 TIGHTER = 0.995  # a limit that broke is tightened by its excess, and by this much more
 NOISE = 1e-9  # oracles that ship are deterministic: anything above rounding is a difference
+
+
+@dataclass(frozen=True)
+class Data:
+    """Calibration data at work: the canonical model's values on it, and what values do to its output."""
+
+    reference: Reference
+    harm: Harm
 
 
 @dataclass(frozen=True)
@@ -58,30 +66,8 @@ class Settled:
     limits: tuple[Checked, ...]
 
 
-class Measurer:
-    """Measures the true, cross-fitted damage of assignments, each one once."""
-
-    def __init__(self, base: ir.Model, choices: tuple[Choice, ...], reference: Reference, work: Work) -> None:
-        self._base = base
-        self._choices = choices
-        self._reference = reference
-        self._work = work
-        self._known: dict[tuple[tuple[str, str], ...], Damage] = {}
-
-    def __call__(self, assignment: Assignment) -> Damage:
-        key = tuple(sorted(assignment.items()))
-        if key not in self._known:
-            changed = rewrite(self._base, chosen_values(self._choices, assignment))
-            found = cross_fitted(self._reference, changed, seed=self._work.settings.seed)
-            limit = self._work.limit
-            if limit is not None and limit.name == "max_drop" and found.drop is None:
-                raise BadInput("--max-drop: the model has no output of class scores: use --max-divergence")
-            self._known[key] = found
-        return self._known[key]
-
-
 def settle(
-    work: Work, base: ir.Model, problem: Problem, reference: Reference | None, listeners: Listeners = ()
+    work: Work, base: ir.Model, problem: Problem, data: Data | None, listeners: Listeners = ()
 ) -> Settled:
     """Searches until a plan keeps every limit where it counts.
 
@@ -90,13 +76,12 @@ def settle(
     oracle_before = work.ask([work.model])[0]
     targets = limits_of(work, oracle_before)
     budget = first_budget(work, targets, oracle_before)
-    measure = None if reference is None else Measurer(base, problem.choices, reference, work)
     last: Settled | None = None
     for _ in range(MAX_ATTEMPTS):
-        decision = _decide(work, problem, budget, measure, listeners)
+        decision = _decide(work, problem, budget, data, listeners)
         if decision is None:
             break
-        last = carry_out(work, base, problem, decision, reference, oracle_before, targets, listeners)
+        last = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
         if all(limit.met for limit in last.limits):
             return last
         budget = _tightened(budget, last.limits)
@@ -104,10 +89,14 @@ def settle(
 
 
 def _decide(
-    work: Work, problem: Problem, budget: Budget, measure: Measurer | None, listeners: Listeners
+    work: Work, problem: Problem, budget: Budget, data: Data | None, listeners: Listeners
 ) -> Decision | None:
-    if measure is None or work.limit is None:
+    if data is None or work.limit is None:
         return decide_exact(problem, budget, work.settings.seed)
+
+    def measure(assignment: Assignment) -> Damage:
+        return data.harm.of_plan(problem.choices, assignment)
+
     return decide_lossy(problem, budget, work.limit, measure, work.settings.seed, listeners)
 
 
@@ -116,16 +105,16 @@ def carry_out(
     base: ir.Model,
     problem: Problem,
     decision: Decision,
-    reference: Reference | None,
+    data: Data | None,
     oracle_before: OracleAnswer,
     targets: Mapping[str, float],
     listeners: Listeners = (),
 ) -> Settled:
     """Rewrites, repairs on all samples, and holds the limits against the result."""
     model = rewrite(base, chosen_values(problem.choices, decision.assignment), listeners)
-    if reference is not None:
-        folds = range(len(reference.calibration.folds))
-        model = repair(reference, model, folds, seed=work.settings.seed)
+    if data is not None:
+        folds = range(len(data.reference.calibration.folds))
+        model = repair(data.reference, model, folds, seed=work.settings.seed, effort=PLAN_EFFORT)
     after = work.assess(model)
     oracle_after = work.ask([model])[0]
     checked = check_limits(targets, after, oracle_before, oracle_after)
