@@ -31,6 +31,7 @@ FAMILY_SHARE = 0.7
 OPERATOR_FAMILY = "operators"
 INPUT_SIZES = (96, 112, 128, 160, 192, 224)
 WHOLE_SIZES = (224, 192, 160, 128, 96)
+ACTS = ("relu6", "relu6", "relu6", "relu", "relu", "relu", "hswish", "leaky", "silu")
 WIDTHS = (0.35, 0.5, 0.75, 0.85, 0.9, 1.0, 1.1, 1.25, 1.4)
 SIZE_MULTIPLES = {"unet": 32, "yolo": 32}
 SMALL_INPUTS = {"keyword_spotting": (32, 49, 64), "ssd": (160, 192, 224)}
@@ -119,7 +120,7 @@ def _network(family: str, draw: Draw, shape: tuple[int, ...], seed: tuple[int, .
 
 
 def _draw(rng: np.random.Generator, jitter: float) -> Draw:
-    act = ("relu6", "relu6", "relu", "relu", "hswish")[int(rng.integers(5))]
+    act = ACTS[int(rng.integers(len(ACTS)))]
     multiple = 8 if rng.random() < 0.8 else int(rng.choice([4, 16]))
     return Draw(rng, float(rng.choice(WIDTHS)), multiple, act, jitter)
 

@@ -68,10 +68,9 @@ def random_part(model: ir.Model, rng: np.random.Generator) -> ir.Model:
 
 
 def fused_groups(model: ir.Model, ops: frozenset[str]) -> list[list[ir.Node]]:
-    """Each operator of the given kinds with the clip or ReLU that follows it alone."""
-    return [
-        [n, *_followers(n, FOLLOWERS)] for n in model.graph if _kind(n) in ops and n.op_type not in FOLLOWERS
-    ]
+    """Each operator of the given kinds with the activation that follows it alone."""
+    anchors = [n for n in model.graph if _kind(n) in ops and n.op_type not in ACTIVATIONS]
+    return [[n, *_followers(n, ACTIVATIONS)] for n in anchors]
 
 
 def shape_key(node: ir.Node) -> tuple[object, ...]:

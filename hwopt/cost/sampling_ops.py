@@ -15,7 +15,7 @@ from hwopt.cost.sampling_weights import random_style
 MAX_SIZE = 224
 MIN_SIZE = 4
 MAX_ELEMENTS = 900_000  # of the input: larger ones overflow the memories of every target
-ACTS = ("", "", "", "relu", "relu", "relu6", "relu6")
+ACTS = (*("",) * 3, "relu", "relu", "relu6", "relu6", "hswish", "silu", "leaky", "sigmoid", "hsigmoid")
 
 Operator = Callable[[Net, ir.Value], ir.Value]
 

@@ -14,7 +14,7 @@ import pytest
 
 from hwopt.cost import sampling
 from hwopt.cost.sampling_around import around
-from hwopt.cost.sampling_cut import cut, fused_groups, macs, shape_key
+from hwopt.cost.sampling_cut import ACTIVATIONS, cut, fused_groups, macs, shape_key
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import dims
 from hwopt.cost.sampling_weights import WeightStyle, draw_weight
@@ -89,7 +89,18 @@ def test_distinct_layers_are_single_supported_and_distinct(drawn: list[sampling.
     for layer in layers:
         kinds = [node.op_type for node in layer.model.graph]
         assert kinds[0] in EDGE_OPS
-        assert set(kinds[1:]) <= {"Clip", "Relu"}
+        assert set(kinds[1:]) <= {*ACTIVATIONS, "Mul"}
+
+
+def test_every_activation_meets_every_kind_of_convolution() -> None:
+    layers = sampling.distinct_layers(sampling.samples(seed=1, start=0, stop=400), EDGE_OPS)
+    seen = {(conv.depthwise, conv.pointwise, _act(layer)) for layer in layers for conv in convs(layer.model)}
+    kinds = {(True, False), (False, True), (False, False)}
+    assert {(*kind, act) for kind in kinds for act in ("", "Relu", "Clip", "HardSwish", "LeakyRelu")} <= seen
+
+
+def _act(sample: sampling.Sample) -> str:
+    return sample.model.graph[1].op_type if len(sample.model.graph) > 1 else ""
 
 
 def test_cut_keeps_names_and_makes_what_leaves_an_output() -> None:
