@@ -67,6 +67,7 @@ def read_preprocess(path: Path, model: ir.Model) -> Preprocess:
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(KEYS)}"
             raise BadInput(f"{path}: unknown key {key!r}; {hint}")
     crop = _sizes(path, table, "crop")
+    channels = _one_of(path, table, "channels", ("RGB", "BGR", "GRAY"))
     scale = _numbers(path, table, "scale", 1.0)
     if 0.0 in scale:
         raise BadInput(f"{path}: scale = 0 cannot be; the input is (pixel - mean) / scale")
@@ -74,7 +75,7 @@ def read_preprocess(path: Path, model: ir.Model) -> Preprocess:
         input=_input_name(path, table, model),
         crop=(crop, crop) if isinstance(crop, int) else crop,
         resize=_sizes(path, table, "resize"),
-        channels=_one_of(path, table, "channels", ("RGB", "BGR", "GRAY")),
+        channels=channels,
         mean=_numbers(path, table, "mean", 0.0),
         scale=scale,
         layout=_one_of(path, table, "layout", ("NCHW", "NHWC")),
@@ -107,7 +108,7 @@ def _is_size(value: object) -> bool:
 def _numbers(path: Path, table: Mapping[str, object], key: str, default: float) -> tuple[float, ...]:
     value = table.get(key, default)
     items = value if isinstance(value, list) else [value]
-    if not items or not all(_is_number(v) for v in items):
+    if len(items) not in (1, 1 if table.get("channels") == "GRAY" else 3) or not all(map(_is_number, items)):
         raise BadInput(f"{path}: {key} = {value!r} must be a number or one number per channel")
     return tuple(float(str(v)) for v in items)
 

@@ -12,7 +12,7 @@ from hwopt.search.problem import Budget, Outcome, objective_value
 from hwopt.settings import AccuracyLimit
 from hwopt.trace import Listeners, Progress, emit
 
-MAX_ROUNDS = 6
+MAX_ROUNDS = 5
 # First guess of a metric's drop per unit of added-up damage (KL): what EfficientNet-Lite0 showed.
 # It only decides where the rounds begin; every round measures it anew.
 DROP_PER_DAMAGE = 0.33

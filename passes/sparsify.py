@@ -23,7 +23,7 @@ from hwopt.target import Target
 
 SHARES = (0.25, 0.5, 0.75)
 # Layers below this share of all weights are not worth a decision: their stream is short.
-SMALLEST_SHARE = 0.01
+SMALLEST_SHARE = 0.03
 
 
 class Sparsify(Pass):

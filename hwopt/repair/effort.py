@@ -11,7 +11,8 @@ class Effort:
 
     rows: output positions in one closed-form fit; pool: in a joint fit, which reads them in
     turns; elements: numbers held in the rows of either; rounds: activation-aware rounds of a
-    closed-form fit; joint_rounds: of a joint fit.
+    closed-form fit; joint_rounds: of a joint fit; downstream: how many untouched projections
+    behind each fitted node are refitted as well, to absorb what is left of its error.
     """
 
     rows: int = 15_000
@@ -19,7 +20,8 @@ class Effort:
     elements: int = 64_000_000
     rounds: int = 8
     joint_rounds: int = 40
+    downstream: int = 5
 
 
 FULL = Effort()
-QUICK = Effort(rows=10_000, pool=20_000, elements=16_000_000, rounds=4, joint_rounds=15)
+QUICK = Effort(rows=10_000, pool=20_000, elements=16_000_000, rounds=4, joint_rounds=15, downstream=3)

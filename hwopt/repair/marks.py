@@ -53,6 +53,11 @@ def request_fit(node: ir.Node, support: bool = False) -> None:
     node.meta[FIT_KEY] = Fit(support)
 
 
+def withdraw_fit(node: ir.Node) -> None:
+    """Take a request to be fitted back."""
+    node.meta.pop(FIT_KEY, None)
+
+
 def fit_of(node: ir.Node) -> Fit | None:
     """The node's request to be fitted, or None."""
     fit = node.meta.get(FIT_KEY)

@@ -20,7 +20,7 @@ from scipy.linalg import cho_solve
 
 from hwopt.nodes import FloatArray
 from hwopt.repair.linear import Bounds, Matrix
-from hwopt.repair.ridge import Problem, Rows, centred, factorised, moments, product, solve
+from hwopt.repair.ridge import Problem, Rows, centred, factorised, loaded, moments, product, solve
 
 Picks = npt.NDArray[np.int64]
 
@@ -108,10 +108,8 @@ def _step(
 
 def _pseudo_inverse(projection: Matrix) -> Matrix:
     """[outputs, hidden]: the damped least-norm change of the hidden values for a change of the output."""
-    inner: Matrix = projection.T @ projection
-    inner += DAMPING * float(np.mean(np.diag(inner))) * np.eye(len(inner))
-    result: Matrix = np.linalg.solve(inner, projection.T)
-    return result
+    inner = loaded(np.asarray(projection.T @ projection, dtype=np.float64), DAMPING)
+    return np.asarray(np.linalg.solve(inner, projection.T), dtype=np.float64)
 
 
 def project(h: FloatArray, y: FloatArray, start: Matrix, ridge: float) -> tuple[Matrix, Matrix]:

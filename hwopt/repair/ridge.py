@@ -22,7 +22,7 @@ from hwopt.repair.linear import Bounds, Matrix
 Rows = npt.NDArray[np.bool_]
 
 CHUNK = 4096  # rows multiplied in single precision before they are added in double
-RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # times the mean variance of a feature
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)  # times the mean variance of a feature
 ROUNDS = 8
 
 

@@ -17,10 +17,11 @@ import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
 from hwopt.nodes import FloatArray, label, single_consumer
+from hwopt.repair.downstream import absorbers
 from hwopt.repair.effort import FULL, Effort
 from hwopt.repair.gather import Gatherer
 from hwopt.repair.linear import Bounds, Linear, as_linear, bounds_after, write
-from hwopt.repair.marks import Fit, fit_of
+from hwopt.repair.marks import Fit, fit_of, request_fit, withdraw_fit
 from hwopt.repair.pair import Pair, PairProblem, final_projection, fit_pair, hidden, project
 from hwopt.repair.reference import Reference
 from hwopt.repair.ridge import Problem, Rows, Solution, centred, solve
@@ -42,13 +43,17 @@ def repair(
 ) -> ir.Model:
     """A clone of the changed model with all marked weights fitted on these folds.
 
-    The last of several folds chooses the ridge parameter, then all are used. Raises
+    The last of several folds chooses the ridge parameter, then all are used. Untouched
+    projections downstream are refitted as well, as many as the effort says. Raises
     RewriteFailed where a mark cannot be honoured.
     """
     fitted = changed.clone()
     order = list(fitted.graph)
     if not any(fit_of(node) for node in order):
         return fitted
+    extra = absorbers(reference.base, fitted, effort.downstream)
+    for node in extra:
+        request_fit(node)
     samples, tuning = _samples(reference, train_folds)
     fitter = _Fitter(Gatherer(reference, fitted, samples, seed, effort), order, tuning, effort)
     done: set[int] = set()
@@ -56,6 +61,8 @@ def repair(
         for index, node in enumerate(order):
             if fit_of(node) is not None and index not in done:
                 done |= fitter.fit(index)
+    for node in extra:
+        withdraw_fit(node)
     return fitted
 
 

@@ -1,0 +1,122 @@
+"""The base model's values, read in pieces, are those of one run over the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwopt.calibration import Arrays, from_source
+from hwopt.nodes import FloatArray
+from hwopt.repair.flow import cuts, downstream, unchanged
+from hwopt.repair.frontier import Frontier, start_cut
+from hwopt.repair.gather import draw
+from hwopt.repair.marks import request_fit
+from hwopt.repair.reference import Reference, pick
+from hwopt.repair.store import Store
+from hwopt.runtime import run
+from tests.graphs import classifier
+
+
+def images(count: int = 23) -> FloatArray:
+    return np.random.default_rng(0).normal(size=(count, 3, 16, 16)).astype(np.float32)
+
+
+def reference() -> Reference:
+    return Reference(classifier(), from_source(Arrays({"x": images()})), threads=1)
+
+
+NAMES = ["s", "ea", "d", "p", "r", "ha", "f", "y"]
+
+
+def test_streamed_values_are_those_of_the_whole_model() -> None:
+    data = reference()
+    whole = run(data.base, {"x": images()}, NAMES)
+    samples = [1, 4, 5, 11, 20, 3, 2, 8, 17, 22, 9, 14]
+    for name in NAMES:
+        found = np.concatenate([values for _, values in data.stream(name, samples)])
+        np.testing.assert_allclose(found, whole[name][samples], rtol=1e-4, atol=1e-4)
+
+
+def test_sampled_values_stand_at_their_positions() -> None:
+    data = reference()
+    whole = run(data.base, {"x": images()}, ["d"])["d"]
+    positions = draw(0, 23, 64, 9)
+    found = data.sampled("d", positions, [7, 2])
+    for row, sample in enumerate([7, 2]):
+        flat = whole[sample].reshape(whole.shape[1], -1)
+        np.testing.assert_allclose(found[row], flat[:, positions[sample]].T, rtol=1e-4, atol=1e-4)
+
+
+def test_outputs_cover_all_samples() -> None:
+    data = reference()
+    np.testing.assert_allclose(
+        data.outputs()["y"], run(data.base, {"x": images()})["y"], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_cuts_hold_everything_that_is_read_later() -> None:
+    base = classifier()
+    found = cuts(base, {"x": images(3)})
+    order = list(base.graph)
+    for cut in found:
+        done = {str(v.name) for node in order[: cut.index] for v in node.outputs} | {"x"}
+        read = {str(v.name) for node in order[cut.index :] for v in node.inputs if v is not None}
+        read |= {str(v.name) for v in base.graph.outputs}
+        assert set(cut.values) == done & read
+    assert {len(cut.values) for cut in found} == {1, 2}  # within the residual block the skip lives too
+
+
+def test_everything_before_a_change_is_unchanged() -> None:
+    base = classifier()
+    changed = base.clone()
+    request_fit(next(node for node in changed.graph if node.outputs[0].name == "p"))
+    same = unchanged(base, changed)
+    assert {"x", "s", "sa", "e", "ea", "d", "da"} <= same
+    assert same.isdisjoint({"p", "r", "h", "y"})
+    assert set(downstream(changed, {"r"})) == {"h", "ha", "g", "f", "y"}
+
+
+def test_the_changed_model_starts_at_the_last_cut_before_its_change() -> None:
+    data = reference()
+    changed = data.base.clone()
+    request_fit(next(node for node in changed.graph if node.outputs[0].name == "h"))
+    assert start_cut(data, changed).values == ("r",)
+    request_fit(next(node for node in changed.graph if node.outputs[0].name == "s"))
+    assert start_cut(data, changed).values == ("x",)
+
+
+def test_frontier_gives_the_values_of_the_whole_model_wherever_it_stands() -> None:
+    data = reference()
+    samples = [4, 9, 21, 0, 13]
+    changed = data.base.clone()
+    request_fit(next(node for node in changed.graph if node.outputs[0].name == "e"))
+    frontier = Frontier(data, changed, samples)
+    whole = run(data.base, {"x": images()}, NAMES)
+    order = [str(node.outputs[0].name) for node in changed.graph]
+    for name in ("d", "p", "ha", "y"):
+        frontier.advance(order.index(name))
+        found = np.concatenate([values[name] for _, values in frontier.stream([name])])
+        np.testing.assert_allclose(found, whole[name][samples], rtol=1e-4, atol=1e-4)
+
+
+def test_positions_are_distinct_and_a_prefix_of_more() -> None:
+    many, few = draw(3, 5, 100, 40), draw(3, 5, 100, 7)
+    np.testing.assert_array_equal(many[:, :7], few)
+    assert all(len(set(row)) == 40 for row in many.tolist())
+    assert not np.array_equal(many, draw(4, 5, 100, 40))
+
+
+def test_pick_takes_channels_last() -> None:
+    values = np.arange(2 * 3 * 4).reshape(2, 3, 2, 2).astype(np.float32)
+    found = pick(values, np.array([[3, 0], [1, 1]]))
+    np.testing.assert_array_equal(found[0], [[3, 7, 11], [0, 4, 8]])
+    np.testing.assert_array_equal(found[1], [[13, 17, 21], [13, 17, 21]])
+
+
+def test_store_spills_to_files_beyond_its_memory() -> None:
+    store = Store(memory_bytes=100)
+    small, large = store.empty((20,), np.dtype(np.float32)), store.empty((20,), np.dtype(np.float32))
+    assert not isinstance(small, np.memmap)
+    assert isinstance(large, np.memmap)
+    large[:] = 3
+    store.release(small)
+    assert not isinstance(store.empty((10,), np.dtype(np.float32)), np.memmap)
