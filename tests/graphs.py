@@ -81,3 +81,8 @@ def classifier(seed: int = 0) -> ir.Model:
 def output_of(model: ir.Model, x: FloatArray) -> FloatArray:
     """The model's output `y` for the input `x`, by ONNX Runtime."""
     return np.asarray(run(model, {"x": x})["y"], dtype=np.float32)
+
+
+def values_of(model: ir.Model, x: FloatArray, name: str) -> FloatArray:
+    """Any value of a model for the input `x`, by ONNX Runtime."""
+    return np.asarray(run(model, {"x": x}, [name])[name], dtype=np.float32)

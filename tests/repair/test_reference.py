@@ -12,8 +12,7 @@ from hwopt.repair.gather import draw
 from hwopt.repair.marks import request_fit
 from hwopt.repair.reference import Reference, pick
 from hwopt.repair.store import Store
-from hwopt.runtime import run
-from tests.graphs import classifier
+from tests.graphs import classifier, output_of, values_of
 
 
 def images(count: int = 23) -> FloatArray:
@@ -29,16 +28,16 @@ NAMES = ["s", "ea", "d", "p", "r", "ha", "f", "y"]
 
 def test_streamed_values_are_those_of_the_whole_model() -> None:
     data = reference()
-    whole = run(data.base, {"x": images()}, NAMES)
+    whole = {name: values_of(data.base, images(), name) for name in NAMES}
     samples = [1, 4, 5, 11, 20, 3, 2, 8, 17, 22, 9, 14]
     for name in NAMES:
-        found = np.concatenate([values for _, values in data.stream(name, samples)])
+        found = np.concatenate([np.asarray(v, np.float32) for _, v in data.stream(name, samples)])
         np.testing.assert_allclose(found, whole[name][samples], rtol=1e-4, atol=1e-4)
 
 
 def test_sampled_values_stand_at_their_positions() -> None:
     data = reference()
-    whole = run(data.base, {"x": images()}, ["d"])["d"]
+    whole = values_of(data.base, images(), "d")
     positions = draw(0, 23, 64, 9)
     found = data.sampled("d", positions, [7, 2])
     for row, sample in enumerate([7, 2]):
@@ -48,9 +47,8 @@ def test_sampled_values_stand_at_their_positions() -> None:
 
 def test_outputs_cover_all_samples() -> None:
     data = reference()
-    np.testing.assert_allclose(
-        data.outputs()["y"], run(data.base, {"x": images()})["y"], rtol=1e-4, atol=1e-4
-    )
+    found = np.asarray(data.outputs()["y"], np.float32)
+    np.testing.assert_allclose(found, output_of(data.base, images()), rtol=1e-4, atol=1e-4)
 
 
 def test_cuts_hold_everything_that_is_read_later() -> None:
@@ -90,11 +88,11 @@ def test_frontier_gives_the_values_of_the_whole_model_wherever_it_stands() -> No
     changed = data.base.clone()
     request_fit(next(node for node in changed.graph if node.outputs[0].name == "e"))
     frontier = Frontier(data, changed, samples)
-    whole = run(data.base, {"x": images()}, NAMES)
+    whole = {name: values_of(data.base, images(), name) for name in NAMES}
     order = [str(node.outputs[0].name) for node in changed.graph]
     for name in ("d", "p", "ha", "y"):
         frontier.advance(order.index(name))
-        found = np.concatenate([values[name] for _, values in frontier.stream([name])])
+        found = np.concatenate([np.asarray(v[name], np.float32) for _, v in frontier.stream([name])])
         np.testing.assert_allclose(found, whole[name][samples], rtol=1e-4, atol=1e-4)
 
 
