@@ -1,0 +1,104 @@
+"""Damage tables: what is measured, what is added up, and when the sum is replaced by a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from hwopt.choice import KEEP, Choice, Kind, Risk, Value
+from hwopt.damage_tables import DamageTables, coupled
+from hwopt.errors import RewriteFailed
+from hwopt.find import find_choices
+from hwopt.price import make_scene, price
+from hwopt.registry import all_passes
+from hwopt.scope import Problem
+from hwopt.search import Objective
+from hwopt.shapes import infer_shapes
+from hwopt.target import read_target
+from tests.analytic import AnalyticCostModel
+from tests.graphs import classifier
+
+TARGETS = Path(__file__).parents[1] / "targets"
+
+
+@pytest.fixture
+def priced() -> tuple[list[Choice], Problem]:
+    model, target = classifier(), read_target(TARGETS / "edge-npu")
+    choices, _ = find_choices(model, all_passes(), target, frozenset({Risk.EXACT, Risk.LOSSY}))
+    scene = make_scene(model, infer_shapes(model, {}), target)
+    return choices, price(scene, choices, AnalyticCostModel())
+
+
+class Counter:
+    """Measures 0.1 per value, 0.15 for two together, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+
+    def __call__(self, values: Sequence[Value]) -> float:
+        self.asked.append(tuple(value.name for value in values))
+        return 0.1 if len(values) == 1 else 0.15
+
+
+def test_form_and_hidden_width_of_a_block_are_one_group(priced: tuple[list[Choice], Problem]) -> None:
+    choices, _ = priced
+    groups = [[choice.kind for choice in group] for group in coupled(choices)]
+    assert [Kind.FORM, Kind.WIDTH] in groups
+
+
+def test_singles_are_measured_and_joint_values_added_up(priced: tuple[list[Choice], Problem]) -> None:
+    choices, problem = priced
+    measure = Counter()
+    tables = DamageTables(choices, measure)
+    tables.measure_singles(problem, [Objective.LATENCY])
+    assert measure.asked
+    assert all(len(names) == 1 for names in measure.asked)
+    block = next(scope for scope in tables.scopes() if len(scope.choices) == 2)
+    assert block.table[KEEP, KEEP].damage == 0.0
+    joint = {key: entry.damage for key, entry in block.table.items() if "fused" in key}
+    assert joint["fused", KEEP] == pytest.approx(0.1)
+    assert any(damage == pytest.approx(0.2) for damage in joint.values())
+
+
+def test_a_joint_value_that_a_plan_wants_is_measured_once(priced: tuple[list[Choice], Problem]) -> None:
+    choices, problem = priced
+    measure = Counter()
+    tables = DamageTables(choices, measure)
+    tables.measure_singles(problem, [Objective.LATENCY])
+    block = next(scope for scope in tables.scopes() if len(scope.choices) == 2)
+    wanted = next(key for key, entry in block.table.items() if entry.damage == pytest.approx(0.2))
+    assignment = dict(zip(block.choices, wanted, strict=True))
+    assert tables.measure_chosen(assignment)
+    assert not tables.measure_chosen(assignment)
+    again = next(scope for scope in tables.scopes() if scope.choices == block.choices)
+    assert again.table[wanted].damage == pytest.approx(0.15)
+
+
+def test_exact_values_do_no_damage(priced: tuple[list[Choice], Problem]) -> None:
+    choices, problem = priced
+    tables = DamageTables(choices, Counter())
+    tables.measure_singles(problem, [Objective.LATENCY])
+    block = next(scope for scope in tables.scopes() if len(scope.choices) == 2)
+    assert block.table["dense", KEEP].damage == 0.0
+
+
+def test_what_cannot_be_written_is_impossible(priced: tuple[list[Choice], Problem]) -> None:
+    choices, problem = priced
+
+    def refuse(values: Sequence[Value]) -> float:
+        raise RewriteFailed("no")
+
+    tables = DamageTables(choices, refuse)
+    tables.measure_singles(problem, [Objective.LATENCY])
+    block = next(scope for scope in tables.scopes() if len(scope.choices) == 2)
+    assert ("fused", KEEP) not in block.table
+    assert (KEEP, KEEP) in block.table
+
+
+def test_what_saves_nothing_is_not_measured(priced: tuple[list[Choice], Problem]) -> None:
+    choices, problem = priced
+    measure = Counter()
+    DamageTables(choices, measure).measure_singles(problem, [Objective.DAMAGE])
+    assert measure.asked == []

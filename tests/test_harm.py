@@ -1,0 +1,58 @@
+"""Damage that was measured once is read back, equal to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hwopt.calibration import Arrays, from_source
+from hwopt.choice import Risk
+from hwopt.errors import BadInput
+from hwopt.find import find_choices
+from hwopt.harm import Harm
+from hwopt.registry import all_passes
+from hwopt.repair.reference import Reference
+from hwopt.settings import AccuracyLimit
+from hwopt.target import read_target
+from tests.graphs import classifier
+
+TARGETS = Path(__file__).parents[1] / "targets"
+
+
+def test_a_second_look_gives_the_same_damage_without_a_repair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HWOPT_CACHE", str(tmp_path))
+    model = classifier()
+    x = np.random.default_rng(0).standard_normal((40, 3, 16, 16)).astype(np.float32)
+    reference = Reference(model, from_source(Arrays({"x": x}), np.arange(40) % 10))
+    target = read_target(TARGETS / "edge-npu")
+    choices, _ = find_choices(model, all_passes(), target, frozenset({Risk.LOSSY}))
+    values = [choice.values[0] for choice in choices[:1]]
+    assignment = {value.choice: value.name for value in values}
+    harm = Harm(model, reference, AccuracyLimit("max_drop", 0.1), seed=0)
+    price, plan = harm.of_values(values), harm.of_plan(choices, assignment)
+    assert price > 0
+    assert plan.drop is not None
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("hwopt.harm.price_damage", refuse)
+    monkeypatch.setattr("hwopt.harm.cross_fitted", refuse)
+    assert harm.of_values(values) == price
+    assert harm.of_plan(choices, assignment) == plan
+    with pytest.raises(AssertionError, match="measured again"):
+        Harm(model, reference, AccuracyLimit("max_drop", 0.1), seed=1).of_values(values)
+
+
+def test_a_drop_that_nobody_can_see_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HWOPT_CACHE", str(tmp_path))
+    model = classifier()
+    x = np.random.default_rng(0).standard_normal((20, 3, 16, 16)).astype(np.float32)
+    reference = Reference(model, from_source(Arrays({"x": x})))
+    harm = Harm(model, reference, AccuracyLimit("max_drop", 0.1), seed=0)
+    with pytest.raises(BadInput, match="--max-divergence"):
+        harm.of_plan([], {})
