@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.assess import Assessment, OracleAnswer, comparable
+from hwopt.assess import OracleAnswer
 from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
@@ -18,6 +18,7 @@ from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.harm import Harm
+from hwopt.judge import better, unchanged
 from hwopt.limits import Bound
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
@@ -31,16 +32,13 @@ from hwopt.report.schema import Report
 from hwopt.report.write import check_output
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
-from hwopt.search.problem import Objective, Outcome
+from hwopt.search.problem import Outcome
 from hwopt.settings import settings
 from hwopt.settle import (
-    Checked,
     Data,
     Settled,
     carry_out,
-    check_limits,
     first_budget,
-    latency_that_counts,
     limits_of,
     settle,
 )
@@ -249,50 +247,6 @@ def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[D
     changes = differences(work.model, settled.model, work.input_shapes, seed)
     require_exact(changes, "the plan")
     return settled, changes
-
-
-def better(work: Work, settled: Settled) -> bool:
-    """Whether the result beats the input in what was asked for, on the figures that count.
-
-    An input that breaks a limit which the result keeps is beaten, whatever the objective says.
-    """
-    before, after = work.before, settled.after
-    if not all(limit.met for limit in limits_before(work, settled)):
-        return True
-    if work.settings.objective == Objective.LATENCY:
-        if comparable(settled.oracle_before, settled.oracle_after):
-            figure = settled.oracle_before.measurement
-            assert figure is not None
-            now, _ = latency_that_counts(after, settled.oracle_before, settled.oracle_after)
-            return now < figure.latency_us
-        return after.latency_us.value < before.latency_us.value
-    return _figure(after, work.settings.objective) < _figure(before, work.settings.objective)
-
-
-def _figure(assessment: Assessment, objective: Objective) -> float:
-    return {
-        Objective.MEMORY: float(assessment.memory.peak_bytes),
-        Objective.SIZE: float(assessment.weight_bytes),
-        Objective.FOOTPRINT: float(assessment.footprint_bytes),
-    }.get(objective, 0.0)
-
-
-def limits_before(work: Work, settled: Settled) -> tuple[Checked, ...]:
-    """The limits held against the input."""
-    before = settled.oracle_before
-    return check_limits(limits_of(work, before), work.before, before, before)
-
-
-def unchanged(work: Work, settled: Settled) -> Settled:
-    """The input itself as the result; what had been found stays in the report."""
-    return replace(
-        settled,
-        decision=replace(settled.decision, assignment={}, damage=None),
-        model=work.model,
-        after=work.before,
-        oracle_after=settled.oracle_before,
-        limits=limits_before(work, settled),
-    )
 
 
 def make_plan(work: Work, found: Found, settled: Settled) -> Plan:

@@ -9,12 +9,13 @@ and both are resized alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from hwopt.channels import Blocked, ChannelGroup, channel_group, resize
+from hwopt.choice import Kind, Pass, Value
 from hwopt.errors import RewriteFailed
 from hwopt.nodes import is_op
 from hwopt.places import has_place, place_of
@@ -85,6 +86,21 @@ def resolve(model: ir.Model, ref: GroupRef) -> list[ChannelGroup]:
     if not found:
         raise RewriteFailed(f"nothing is left of channel group {ref.choice}")
     return found
+
+
+def width_value(item: Pass, found: NamedGroup, width: int, rewrite: Callable[[ir.Model], None]) -> Value:
+    """The value that gives a group another width; passes that offer widths differ in how they do it."""
+    return Value(
+        choice=found.ref.choice,
+        kind=Kind.WIDTH,
+        name=f"w{width}",
+        pass_name=item.name,
+        risk=item.risk,
+        stage=item.stage,
+        places=found.places,
+        rewrite=rewrite,
+        parameters={"from": found.group.width, "to": width},
+    )
 
 
 def resize_all(groups: Sequence[ChannelGroup], selection: Sequence[int]) -> None:

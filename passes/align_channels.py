@@ -12,9 +12,9 @@ from functools import partial
 import onnx_ir as ir
 
 from hwopt.channels import PADDING, Blocked
-from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
+from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.target import Target
-from hwopt.widths import GroupRef, NamedGroup, named_groups, resize_all, resolve
+from hwopt.widths import GroupRef, named_groups, resize_all, resolve, width_value
 
 
 class AlignChannels(Pass):
@@ -31,20 +31,7 @@ class AlignChannels(Pass):
                 yield Skip(self.name, found.node, found.reason)
             else:
                 for width in padded_widths(found.group.width, target.channel_multiples):
-                    yield self._value(found, width)
-
-    def _value(self, found: NamedGroup, width: int) -> Value:
-        return Value(
-            choice=found.ref.choice,
-            kind=Kind.WIDTH,
-            name=f"w{width}",
-            pass_name=self.name,
-            risk=Risk.EXACT,
-            stage=self.stage,
-            places=found.places,
-            rewrite=partial(pad_to, ref=found.ref, width=width),
-            parameters={"from": found.group.width, "to": width},
-        )
+                    yield width_value(self, found, width, partial(pad_to, ref=found.ref, width=width))
 
 
 def padded_widths(width: int, multiples: tuple[int, ...]) -> list[int]:

@@ -14,11 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.channels import Blocked, ChannelGroup, Slot
-from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
+from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.nodes import constant, constant_array, is_op
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
 from hwopt.target import Target
-from hwopt.widths import GroupRef, NamedGroup, named_groups, resize_all, resolve
+from hwopt.widths import GroupRef, named_groups, resize_all, resolve, width_value
 
 RATIOS = (5 / 6, 2 / 3, 1 / 2)
 NARROWEST = 16  # fewer hidden channels than this are not worth a decision
@@ -38,20 +38,7 @@ class PruneChannels(Pass):
                 yield Skip(self.name, found.node, found.reason)
             elif not residual(found.group) and found.group.slots_on("in"):
                 for width in pruned_widths(found.group.width, min(target.channel_multiples)):
-                    yield self._value(found, width)
-
-    def _value(self, found: NamedGroup, width: int) -> Value:
-        return Value(
-            choice=found.ref.choice,
-            kind=Kind.WIDTH,
-            name=f"w{width}",
-            pass_name=self.name,
-            risk=Risk.LOSSY,
-            stage=self.stage,
-            places=found.places,
-            rewrite=partial(prune_to, ref=found.ref, width=width),
-            parameters={"from": found.group.width, "to": width},
-        )
+                    yield width_value(self, found, width, partial(prune_to, ref=found.ref, width=width))
 
 
 def residual(group: ChannelGroup) -> bool:

@@ -1,0 +1,54 @@
+"""Is the result better than the input in what was asked for? If not, the input is the result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hwopt.assess import Assessment, comparable
+from hwopt.search.problem import Objective
+from hwopt.settle import Checked, Settled, check_limits, latency_that_counts, limits_of
+from hwopt.work import Work
+
+
+def better(work: Work, settled: Settled) -> bool:
+    """Whether the result beats the input in what was asked for, on the figures that count.
+
+    An input that breaks a limit which the result keeps is beaten, whatever the objective says.
+    """
+    before, after = work.before, settled.after
+    if not all(limit.met for limit in limits_before(work, settled)):
+        return True
+    if work.settings.objective == Objective.LATENCY:
+        if comparable(settled.oracle_before, settled.oracle_after):
+            figure = settled.oracle_before.measurement
+            assert figure is not None
+            now, _ = latency_that_counts(after, settled.oracle_before, settled.oracle_after)
+            return now < figure.latency_us
+        return after.latency_us.value < before.latency_us.value
+    return _figure(after, work.settings.objective) < _figure(before, work.settings.objective)
+
+
+def _figure(assessment: Assessment, objective: Objective) -> float:
+    return {
+        Objective.MEMORY: float(assessment.memory.peak_bytes),
+        Objective.SIZE: float(assessment.weight_bytes),
+        Objective.FOOTPRINT: float(assessment.footprint_bytes),
+    }.get(objective, 0.0)
+
+
+def limits_before(work: Work, settled: Settled) -> tuple[Checked, ...]:
+    """The limits held against the input."""
+    before = settled.oracle_before
+    return check_limits(limits_of(work, before), work.before, before, before)
+
+
+def unchanged(work: Work, settled: Settled) -> Settled:
+    """The input itself as the result; what had been found stays in the report."""
+    return replace(
+        settled,
+        decision=replace(settled.decision, assignment={}, damage=None),
+        model=work.model,
+        after=work.before,
+        oracle_after=settled.oracle_before,
+        limits=limits_before(work, settled),
+    )
