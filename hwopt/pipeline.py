@@ -24,6 +24,7 @@ from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
 from hwopt.refine import refined
 from hwopt.repair.reference import Reference
+from hwopt.repair.saliency import annotate
 from hwopt.replay import check_plan, is_lossy, planned_assignment, planned_folds
 from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
@@ -196,6 +197,7 @@ def open_data(work: Work, found: Found) -> Data | None:
     if work.calibration is None or work.limit is None:
         return None
     reference = Reference(found.base, work.calibration)
+    annotate(reference, work.settings.seed)
     return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed))
 
 

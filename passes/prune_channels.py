@@ -1,8 +1,9 @@
 """A hidden channel group with C channels  -->  the C' < C strongest of them (LOSSY).
 
-Hidden means: no residual addition couples the group to another block. Channels are ranked
-by the product of the norms of all their weights (magnitude; Li et al., "Pruning Filters for
-Efficient ConvNets", ICLR 2017, section 3); the operators that read them are refitted.
+Hidden means: no residual addition couples the group to another block. Channels are ranked by
+their saliency to the operators that read them, where calibration data gave it, else by the
+product of the norms of all their weights (magnitude; Li et al., "Pruning Filters for Efficient
+ConvNets", ICLR 2017, section 3). The operators that read them are refitted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from hwopt.channels import Blocked, ChannelGroup, Slot
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.nodes import constant, constant_array, is_op
-from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
+from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit, saliency_of
 from hwopt.target import Target
 from hwopt.widths import GroupRef, named_groups, resize_all, resolve, width_value
 
@@ -58,13 +59,22 @@ def pruned_widths(width: int, multiple: int) -> list[int]:
 def prune_to(model: ir.Model, ref: GroupRef, width: int) -> None:
     """Keeps the strongest channels, in their old order, and asks for their readers to be refitted."""
     groups = resolve(model, ref)
-    strength = np.prod([channel_strength(group) for group in groups], axis=0)
-    strongest = np.argsort(-strength, kind="stable")[:width]
     readers = _last_readers(groups)
+    strength = salience(readers, groups[0].width)
+    if strength is None:
+        strength = np.prod([channel_strength(group) for group in groups], axis=0)
+    strongest = np.argsort(-strength, kind="stable")[:width]
     resize_all(groups, sorted(int(i) for i in strongest))
     for node in readers:
         mark_origin(node, origin_of(node) or Origin(str(node.outputs[0].name)))
         request_fit(node)
+
+
+def salience(readers: Sequence[ir.Node], width: int) -> np.ndarray | None:
+    """[width]: how much the readers need each channel, where calibration data told it of all of them."""
+    known = [saliency_of(node) for node in readers]
+    usable = [order for order in known if order is not None and len(order) == width]
+    return None if not usable or len(usable) < len(known) else np.asarray(np.sum(usable, axis=0))
 
 
 def channel_strength(group: ChannelGroup) -> np.ndarray:

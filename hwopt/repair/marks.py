@@ -1,4 +1,4 @@
-"""Marks that a rewrite leaves on the nodes of a changed model, for the weights to be fitted later.
+"""Marks on nodes: what a rewrite leaves for the repair, and what calibration data say to a rewrite.
 
 They live in `node.meta`, so they survive `Model.clone()` and are never written to a file.
 """
@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 ORIGIN_KEY = "hwopt.origin"
 FIT_KEY = "hwopt.fit"
+SALIENCY_KEY = "hwopt.saliency"
+
+Saliency = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -63,3 +68,15 @@ def fit_of(node: ir.Node) -> Fit | None:
     fit = node.meta.get(FIT_KEY)
     assert fit is None or isinstance(fit, Fit)
     return fit
+
+
+def mark_saliency(node: ir.Node, order: Saliency) -> None:
+    """Say how much the operator needs each of its input channels."""
+    node.meta[SALIENCY_KEY] = order
+
+
+def saliency_of(node: ir.Node) -> Saliency | None:
+    """[input channels of the base], high where it matters; None where no calibration data said so."""
+    order = node.meta.get(SALIENCY_KEY)
+    assert order is None or isinstance(order, np.ndarray)
+    return order
