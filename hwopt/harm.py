@@ -28,7 +28,7 @@ from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment
 from hwopt.settings import AccuracyLimit
 
-REPAIR_VERSION = 3  # to be raised with every change of what a repair computes
+REPAIR_VERSION = 4  # to be raised with every change of what a repair computes
 # What a plan's repair may spend: it is made once per fold in every round, and once more for the
 # weights that are written.
 PLAN_EFFORT = Effort(rows=15_000, pool=40_000, elements=32_000_000, rounds=8, joint_rounds=25)
