@@ -70,7 +70,7 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
     judge = judge[:: -(-len(judge) // JUDGED)]
     gram = moments(problem.x[train] if scarce else problem.x, problem.y[train][:, :0]).gram / len(train)
     factor = factorised(gram, max(problem.ridge, RIDGE_FLOOR))
-    turns = -(-len(train) // max(TURN, TURN_PER_FEATURE * problem.x.shape[1]))
+    turns = -(-len(train) // step_rows(problem))
     pair, momentum = start, (np.zeros_like(start.weight), np.zeros_like(start.bias))
     best, least = start, _error(problem, judge, start)
     for step in range(rounds):
@@ -83,6 +83,11 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
             error = _error(problem, judge, pair)
             best, least = (pair, error) if error < least else (best, least)
     return best
+
+
+def step_rows(problem: PairProblem) -> int:
+    """How many rows one step reads."""
+    return min(len(problem.x), max(TURN, TURN_PER_FEATURE * problem.x.shape[1]))
 
 
 def _step(

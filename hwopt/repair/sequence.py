@@ -22,7 +22,7 @@ from hwopt.repair.effort import FULL, Effort
 from hwopt.repair.gather import Gatherer
 from hwopt.repair.linear import Bounds, Linear, as_linear, bounds_after, write
 from hwopt.repair.marks import Fit, fit_of, request_fit, withdraw_fit
-from hwopt.repair.pair import Pair, PairProblem, final_projection, fit_pair, hidden, project
+from hwopt.repair.pair import Pair, PairProblem, final_projection, fit_pair, hidden, project, step_rows
 from hwopt.repair.reference import Reference
 from hwopt.repair.ridge import Problem, Rows, Solution, centred, solve
 from hwopt.repair.support import solve_support
@@ -102,7 +102,8 @@ class _Fitter:
         inputs = self._gatherer.inputs(linear, skip, self._effort.rows)
         y, real = self._gatherer.targets(linear, skip, inputs)
         held_out = np.repeat(self._tuning, inputs.per_sample)
-        solver = partial(solve_support if fit.support else solve, rounds=self._effort.rounds)
+        rounds = self._rounds(linear, len(held_out))
+        solver = partial(solve_support if fit.support else solve, rounds=rounds)
         flat = y.reshape(len(held_out), -1)
         problem = Problem(inputs.rows[:, 0], flat, linear.weight[0], held_out, bounds)
         _solve_groups(linear, problem, inputs.rows, real, solver)
@@ -118,15 +119,23 @@ class _Fitter:
         x, mean = centred(inputs.rows[:, 0])
         z = z.reshape(len(x), -1)[some][:, kept]
         alone = Problem(x[some], z, linear.weight[0][:, kept], held_out[some], bounds)
-        first = solve(alone, self._effort.rounds)
+        first = solve(alone, self._rounds(linear, len(z)))
         y = y.reshape(len(x), -1)[:, real]
         problem = PairProblem(x, y, held_out, bounds, first.ridge)
         start = partner.weight[0][kept][:, real]
         pair = Pair(first.weight, first.bias, start, np.zeros(y.shape[1]))
         projection, shift = project(hidden(x[some], pair, bounds)[1], y[some], start, 1e-4)
-        pair = fit_pair(problem, replace(pair, projection=projection, shift=shift), self._effort.joint_rounds)
+        rounds = self._effort.affordable(
+            self._effort.joint_rounds, step_rows(problem), linear.features, linear.outputs
+        )
+        pair = fit_pair(problem, replace(pair, projection=projection, shift=shift), rounds)
         pair = final_projection(problem, pair, start)
         _write_pair(linear, partner, replace(pair, bias=pair.bias - mean @ pair.weight), kept, real)
+
+    def _rounds(self, linear: Linear, rows: int) -> int:
+        """Activation-aware rounds that the effort allows for this fit."""
+        groups, features, outputs = linear.weight.shape
+        return self._effort.affordable(self._effort.rounds, rows, groups * features, outputs)
 
     def _thinned(self, per_sample: int) -> Rows:
         """The rows for closed-form fits: the first positions of every sample, `effort.rows` in all."""
