@@ -128,6 +128,10 @@ def from_source(
     hashes = source.hashes()
     if len(hashes) < MIN_SAMPLES:
         raise BadInput(f"{name}: {len(hashes)} samples; at least {MIN_SAMPLES} are needed for {FOLDS} folds")
+    if len(set(hashes)) < FOLDS:
+        raise BadInput(
+            f"{name}: only {len(set(hashes))} different samples; {FOLDS} folds need at least {FOLDS}"
+        )
     digest = hashlib.sha256(source.identity().encode())
     for index in sorted(range(len(hashes)), key=lambda i: hashes[i]):
         label = "" if labels is None else str(int(labels[index]))

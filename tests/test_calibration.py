@@ -228,6 +228,11 @@ def test_too_few_samples(tmp_path: Path) -> None:
     assert "at least 10" in bad(folder(tmp_path / "i", count=4))
 
 
+def test_samples_that_are_all_the_same(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((12, 3, 8, 8), np.float32))
+    assert "different" in bad(tmp_path / "x.npy")
+
+
 def test_pickled_array_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}] * 12, dtype=object), allow_pickle=True)
     assert "NumPy" in bad(tmp_path / "x.npy")

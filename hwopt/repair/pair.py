@@ -87,7 +87,8 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
 
 def step_rows(problem: PairProblem) -> int:
     """How many rows one step reads."""
-    return min(len(problem.x), max(TURN, TURN_PER_FEATURE * problem.x.shape[1]))
+    rows, features = (int(size) for size in problem.x.shape)
+    return min(rows, max(TURN, TURN_PER_FEATURE * features))
 
 
 def _step(

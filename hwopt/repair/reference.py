@@ -37,7 +37,9 @@ class Reference:
         self.threads = threads
         self.store = Store()
         share = MAX_RECORDED // len(calibration.folds)
-        self.recorded = tuple(sorted(i for fold in calibration.folds for i in fold[:share]))
+        self.recorded = tuple(
+            sorted(i for fold in calibration.folds for i in fold[:: -(-len(fold) // share)])
+        )
         self._row = {sample: row for row, sample in enumerate(self.recorded)}
         self._cuts: list[Cut] | None = None
         self._kept: dict[str, Array] = {}
