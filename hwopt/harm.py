@@ -31,7 +31,15 @@ from hwopt.settings import AccuracyLimit
 REPAIR_VERSION = 5  # to be raised with every change of what a repair computes
 # What a plan's repair may spend: it is made once per fold in every round, and once more for the
 # weights that are written.
-PLAN_EFFORT = Effort(rows=10_000, pool=24_000, elements=20_000_000, rounds=5, joint_rounds=12, downstream=3)
+PLAN_EFFORT = Effort(
+    rows=10_000,
+    pool=24_000,
+    elements=20_000_000,
+    rounds=5,
+    joint_rounds=12,
+    downstream=3,
+    multiplications=1e11,
+)
 
 
 class Harm:
