@@ -146,6 +146,11 @@ def notes(findings: Findings) -> tuple[str, ...]:
     if names:
         found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")
     damage = settled.decision.damage
+    if damage is not None:
+        found.append(
+            "repair also refits a few untouched projections behind each lossy rewrite, to absorb its error: "
+            "their weights differ from the input's, their shapes do not"
+        )
     if damage is not None and damage.drop is not None and work.limit is not None:
         width = damage.drop.interval[1] - damage.drop.interval[0]
         if work.limit.name == "max_drop" and width > 2 * work.limit.value:
