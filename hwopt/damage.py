@@ -16,6 +16,7 @@ from hwopt.accuracy import (
     class_scores,
     divergence,
     drop_over_folds,
+    expected_drop,
     paired_drop,
     relative_error,
     right,
@@ -43,6 +44,7 @@ class Damage:
     kind: "kl" (mean over samples, nats) or "relative_error" (mean of |a-b|/|b|);
     divergence: in that unit; agreement: share of equal top-1, None for no classifier;
     before, after, drop: accuracy where labels or a metric are there; metric: its name;
+    expected_drop: what the base's own probabilities expect of the drop in top-1 (less noisy);
     per_fold: divergence on each held-out fold.
     """
 
@@ -55,6 +57,7 @@ class Damage:
     drop: Drop | None
     samples: int
     per_fold: tuple[float, ...]
+    expected_drop: float | None = None
 
 
 def cross_fitted(
@@ -140,6 +143,7 @@ def compare(
         drop=accuracy.drop,
         samples=sum(len(chosen) for chosen in samples),
         per_fold=tuple(float(error.mean()) for error in errors),
+        expected_drop=_expected(before, outputs, known, head) if metric is None else None,
     )
 
 
@@ -155,6 +159,21 @@ def _agreement(
     old = np.concatenate([values[head.output].argmax(axis=1) for values in before])
     new = np.concatenate([values[head.output].argmax(axis=1) for values in after])
     return float((old == new).mean())
+
+
+def _expected(
+    before: Sequence[Mapping[str, Array]],
+    after: Sequence[Mapping[str, Array]],
+    labels: Sequence[Labels | None],
+    head: Head | None,
+) -> float | None:
+    """The expected drop over all sets of samples; None without class scores and labels."""
+    known = [label for label in labels if label is not None]
+    if head is None or len(known) < len(labels):
+        return None
+    old = np.concatenate([values[head.output] for values in before])
+    new = np.concatenate([values[head.output] for values in after])
+    return expected_drop(old, new, np.concatenate(known), head.softmax)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Harm:
     def of_plan(self, choices: Sequence[Choice], assignment: Assignment) -> Damage:
         """The cross-fitted damage of a plan. Raises BadInput where a drop is limited that nobody can see."""
         values = chosen_values(choices, assignment)
-        key = self._key("plan", values, PLAN_EFFORT)
+        key = self._key("plan with expected drop", values, PLAN_EFFORT)
         known = _read(key)
         if known is None:
             changed = rewrite(self._base, values)

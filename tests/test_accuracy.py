@@ -12,6 +12,7 @@ from hwopt.accuracy import (
     class_scores,
     divergence,
     drop_over_folds,
+    expected_drop,
     log_probabilities,
     paired_drop,
     relative_error,
@@ -84,3 +85,23 @@ def test_what_looks_like_a_classifier(body: str, outputs: str, labelled: bool, e
         <ir_version: 8, opset_import: ["" : 13]>
         net (float[N,12] x) => ({outputs}) {{ {body} }}""")
     assert class_scores(model, labelled) == expected
+
+
+def test_the_expected_drop_is_the_drop_that_many_labels_would_show() -> None:
+    """Labels are drawn from the base's own probabilities, sharpened: its scores are underconfident."""
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((40_000, 10)).astype(np.float32)
+    sharp = np.exp(3.0 * values.astype(np.float64))
+    sharp /= sharp.sum(axis=1, keepdims=True)
+    labels = (sharp.cumsum(axis=1) > rng.random((len(sharp), 1))).argmax(axis=1)
+    changed = values + 0.5 * rng.standard_normal(values.shape).astype(np.float32)
+    counted = paired_drop(values.argmax(axis=1) == labels, changed.argmax(axis=1) == labels)
+    expected = expected_drop(values, changed, labels, softmax=False)
+    assert abs(expected - counted.value) < 4 * counted.error
+    few = slice(0, 300)
+    assert abs(expected_drop(values[few], changed[few], labels[few], softmax=False) - expected) < 0.03
+
+
+def test_unchanged_decisions_are_expected_to_cost_nothing() -> None:
+    values = np.random.default_rng(1).standard_normal((50, 10)).astype(np.float32)
+    assert expected_drop(values, 2 * values, values.argmax(axis=1), softmax=False) == 0.0

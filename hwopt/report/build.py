@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from hwopt import __version__
 from hwopt.choice import Skip
 from hwopt.damage import Damage
+from hwopt.decide import suffered
 from hwopt.ir import interface
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
@@ -91,6 +92,12 @@ def _accuracy_rows(damage: Damage, how: str) -> Iterable[AccuracyRow]:
             damage.metric or "metric", "fp32", damage.before, damage.after, damage.drop.value,
             damage.drop.interval, damage.samples, how,
         )  # fmt: skip
+    if damage.expected_drop is not None and damage.before is not None:
+        after = damage.before - damage.expected_drop
+        yield AccuracyRow(
+            "top1, expected", "fp32", damage.before, after, damage.expected_drop,
+            Missing("an expectation over the base model's tempered probabilities"), damage.samples, how,
+        )  # fmt: skip
     per_fold = Missing(f"per fold: {', '.join(f'{value:.4g}' for value in damage.per_fold)}")
     yield AccuracyRow(
         damage.kind, "fp32", 0.0, damage.divergence, damage.divergence, per_fold, damage.samples, how
@@ -123,9 +130,8 @@ def budget(work: Work, settled: Settled) -> Budget:
     limits = [Limit(c.name, c.limit, c.value, c.met, c.source) for c in settled.limits]
     damage = settled.decision.damage
     if work.limit is not None and damage is not None:
-        drop = damage.drop.value if work.limit.name == "max_drop" and damage.drop else damage.divergence
-        held = drop <= work.limit.value
-        limits.append(Limit(work.limit.name, work.limit.value, drop, held, "measured"))
+        harm = suffered(damage, work.limit)
+        limits.append(Limit(work.limit.name, work.limit.value, harm, harm <= work.limit.value, "measured"))
     return Budget(work.settings.objective.value, tuple(limits))
 
 
@@ -161,6 +167,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     found.extend(
         f"measured round {number}: damage {r.damage.divergence:.4g}, "
         + (f"drop {r.damage.drop.value:.4g}, " if r.damage.drop else "")
+        + (f"expected drop {r.damage.expected_drop:.4g}, " if r.damage.expected_drop is not None else "")
         + ("within the limit" if r.within_limit else "beyond the limit")
         for number, r in enumerate(settled.decision.rounds, start=1)
     )
