@@ -107,20 +107,31 @@ def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> 
     return Drop(value, error, (value - NORMAL_95 * error, value + NORMAL_95 * error))
 
 
-def expected_drop(before: Array, after: Array, labels: Labels, softmax: bool) -> float:
+def drop_over_folds(before: list[float], after: list[float]) -> Drop:
+    """The drop of a user's own metric from its values per fold; the error is that of their mean."""
+    difference = np.asarray(before, dtype=np.float64) - np.asarray(after, dtype=np.float64)
+    value = float(difference.mean())
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
+    return Drop(value, error, (value - NORMAL_95 * error, value + NORMAL_95 * error))
+
+
+def expected_drop(before: Array, after: Array, labels: Labels, softmax: bool) -> Drop:
     """The drop in top-1 that the base model's own probabilities expect of the changed decisions.
 
     Each changed decision costs the probability of the old class less that of the new one. The
     probabilities are tempered so that the base is as confident on average as it is right (Guo
     et al., "On Calibration of Modern Neural Networks", ICML 2017, section 4.2). Never negative,
-    and far less noisy than counting right answers: a plan that was picked because it happened
-    to be lucky on a few hundred labels still shows what it does.
+    and less noisy than counting right answers: a plan that was picked because it happened to be
+    lucky on a few hundred labels still shows what it does.
     """
     old = log_probabilities(before, softmax)
     first, now = old.argmax(axis=1), after.argmax(axis=1)
     rows = np.arange(len(old))
     tempered = np.exp(log_probabilities(old / _temperature(old, float((first == labels).mean())), False))
-    return float((tempered[rows, first] - tempered[rows, now]).mean())
+    losses = tempered[rows, first] - tempered[rows, now]
+    error = float(losses.std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
+    value = float(losses.mean())
+    return Drop(value, error, (value - NORMAL_95 * error, value + NORMAL_95 * error))
 
 
 def _temperature(scores: Scores, accuracy: float) -> float:
@@ -131,11 +142,3 @@ def _temperature(scores: Scores, accuracy: float) -> float:
         confidence = float(np.exp(log_probabilities(scores / middle, False)).max(axis=1).mean())
         low, high = (middle, high) if confidence > accuracy else (low, middle)
     return float(np.sqrt(low * high))
-
-
-def drop_over_folds(before: list[float], after: list[float]) -> Drop:
-    """The drop of a user's own metric from its values per fold; the error is that of their mean."""
-    difference = np.asarray(before, dtype=np.float64) - np.asarray(after, dtype=np.float64)
-    value = float(difference.mean())
-    error = float(difference.std(ddof=1) / np.sqrt(len(difference))) if len(difference) > 1 else 0.0
-    return Drop(value, error, (value - NORMAL_95 * error, value + NORMAL_95 * error))

@@ -57,7 +57,7 @@ class Damage:
     drop: Drop | None
     samples: int
     per_fold: tuple[float, ...]
-    expected_drop: float | None = None
+    expected_drop: Drop | None = None
 
 
 def cross_fitted(
@@ -166,7 +166,7 @@ def _expected(
     after: Sequence[Mapping[str, Array]],
     labels: Sequence[Labels | None],
     head: Head | None,
-) -> float | None:
+) -> Drop | None:
     """The expected drop over all sets of samples; None without class scores and labels."""
     known = [label for label in labels if label is not None]
     if head is None or len(known) < len(labels):

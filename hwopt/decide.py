@@ -16,6 +16,7 @@ MAX_ROUNDS = 5
 # First guess of a metric's drop per unit of added-up damage (KL): what EfficientNet-Lite0 showed.
 # It only decides where the rounds begin; every round measures it anew.
 DROP_PER_DAMAGE = 0.33
+CONFIDENCE = 1.645  # standard errors: 95%, one-sided
 SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
 
 
@@ -46,18 +47,21 @@ def first_guess(limit: AccuracyLimit) -> float:
 
 
 def broken(damage: Damage, limit: AccuracyLimit) -> bool:
-    """Whether the measured damage is beyond the limit, judged on point estimates."""
+    """Whether the measured damage is beyond the limit, as `suffered` tells it."""
     return suffered(damage, limit) > limit.value
 
 
 def suffered(damage: Damage, limit: AccuracyLimit) -> float:
     """The figure that the limit speaks of.
 
-    A drop is the larger of the one that was counted and the one that is expected: among plans
-    that are all within the noise of a few hundred labels, the search would find the lucky one.
+    A drop is the larger of the one that was counted and the one that is expected, the latter with
+    its error to spare: among plans that are all within the noise of a few hundred samples, the
+    search would find the lucky one. On EfficientNet-Lite0 with 250 images a plan picked by its
+    counted drop alone, 2.8 points, lost 7.4 on other images; by its expected drop alone, 5.6.
     """
     if limit.name == "max_drop" and damage.drop is not None:
-        return max(damage.drop.value, damage.expected_drop or 0.0)
+        expected = damage.expected_drop
+        return max(damage.drop.value, expected.value + CONFIDENCE * expected.error if expected else 0.0)
     return damage.divergence
 
 

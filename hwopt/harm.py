@@ -69,7 +69,7 @@ class Harm:
     def of_plan(self, choices: Sequence[Choice], assignment: Assignment) -> Damage:
         """The cross-fitted damage of a plan. Raises BadInput where a drop is limited that nobody can see."""
         values = chosen_values(choices, assignment)
-        key = self._key("plan with expected drop", values, PLAN_EFFORT)
+        key = self._key("plan with expected drop and error", values, PLAN_EFFORT)
         known = _read(key)
         if known is None:
             changed = rewrite(self._base, values)
@@ -102,9 +102,10 @@ def _write(key: str, table: dict[str, object]) -> None:
 def _damage(table: dict[str, object]) -> Damage:
     """From plain data; floats come back from JSON as they went in."""
     fields = dict(table)
-    drop = fields["drop"]
-    if isinstance(drop, dict):
-        fields["drop"] = Drop(drop["value"], drop["error"], tuple(drop["interval"]))
+    for name in ("drop", "expected_drop"):
+        drop = fields.get(name)
+        if isinstance(drop, dict):
+            fields[name] = Drop(drop["value"], drop["error"], tuple(drop["interval"]))
     per_fold = fields["per_fold"]
     assert isinstance(per_fold, list | tuple)
     fields["per_fold"] = tuple(per_fold)

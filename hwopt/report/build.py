@@ -93,10 +93,10 @@ def _accuracy_rows(damage: Damage, how: str) -> Iterable[AccuracyRow]:
             damage.drop.interval, damage.samples, how,
         )  # fmt: skip
     if damage.expected_drop is not None and damage.before is not None:
-        after = damage.before - damage.expected_drop
+        expected = damage.expected_drop
         yield AccuracyRow(
-            "top1, expected", "fp32", damage.before, after, damage.expected_drop,
-            Missing("an expectation over the base model's tempered probabilities"), damage.samples, how,
+            "top1, expected by the input's own probabilities", "fp32", damage.before,
+            damage.before - expected.value, expected.value, expected.interval, damage.samples, how,
         )  # fmt: skip
     per_fold = Missing(f"per fold: {', '.join(f'{value:.4g}' for value in damage.per_fold)}")
     yield AccuracyRow(
@@ -167,7 +167,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     found.extend(
         f"measured round {number}: damage {r.damage.divergence:.4g}, "
         + (f"drop {r.damage.drop.value:.4g}, " if r.damage.drop else "")
-        + (f"expected drop {r.damage.expected_drop:.4g}, " if r.damage.expected_drop is not None else "")
+        + (f"expected drop {r.damage.expected_drop.value:.4g}, " if r.damage.expected_drop else "")
         + ("within the limit" if r.within_limit else "beyond the limit")
         for number, r in enumerate(settled.decision.rounds, start=1)
     )
