@@ -45,7 +45,8 @@ def folder(tmp_path: Path) -> Path:
         pixels = np.random.default_rng(index).integers(0, 255, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
     np.savez(tmp_path / "wrong_shape.npz", allow_pickle=False, x=np.zeros((12, 3, 8, 8), np.float32))
-    np.savez(tmp_path / "good.npz", allow_pickle=False, x=np.zeros((12, 3, 16, 16), np.float32))
+    noise = np.random.default_rng(0).standard_normal((12, 3, 16, 16)).astype(np.float32)
+    np.savez(tmp_path / "good.npz", allow_pickle=False, x=noise)
     return tmp_path
 
 
