@@ -8,6 +8,7 @@ from hwopt.assess import Assessment, OracleAnswer, op_of
 from hwopt.estimate import Estimate, Source
 from hwopt.nodes import label
 from hwopt.report.schema import Costs, Figure, Missing, OracleCosts, SubgraphRow, Unpriced
+from hwopt.signature import VIEW
 
 
 def costs(assessment: Assessment) -> Costs:
@@ -28,7 +29,7 @@ def costs(assessment: Assessment) -> Costs:
 
 def latency(assessment: Assessment) -> Figure:
     """The predicted latency, missing where nothing at all has a price."""
-    if all(part.latency_us is None for part in assessment.parts):
+    if all(part.latency_us is None or part.subgraph.kind == VIEW for part in assessment.parts):
         return Missing("no operator of this model has a price on this target")
     return assessment.latency_us
 
