@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.activations import Match, following_activation
-from hwopt.nodes import Conv, as_conv, convs, single_consumer
+from hwopt.nodes import Conv, as_conv, single_consumer
 
 _LONGEST_ACTIVATION = 4  # nodes of a decomposed HardSwish
 
@@ -48,14 +48,6 @@ class InvertedBottleneck:
 def activated(conv: Conv) -> Activated:
     """The convolution with its activation."""
     return Activated(conv, following_activation(conv.output))
-
-
-def inverted_bottlenecks(model: ir.Model) -> Iterator[InvertedBottleneck]:
-    """Every inverted bottleneck of the main graph, in graph order."""
-    for conv in convs(model):
-        block = bottleneck_around(conv) if conv.depthwise else None
-        if block is not None:
-            yield block
 
 
 def bottleneck_around(depthwise: Conv) -> InvertedBottleneck | None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.nodes import Array, is_op, scalar
-from hwopt.shapes import bind_inputs
+from hwopt.nodes import Array
+from hwopt.shapes import bind_inputs, compared_numbers
 
 
 def random_feeds(
@@ -44,16 +44,4 @@ def _filled(value: ir.Value, shape: tuple[int, ...], rng: np.random.Generator) -
         return rng.standard_normal(shape).astype(dtype.numpy())
     if dtype == ir.DataType.BOOL:
         return np.ones(shape, dtype=np.bool_)
-    return np.full(shape, _expected(value), dtype=dtype.numpy())
-
-
-def _expected(value: ir.Value) -> int:
-    """A number that the model itself compares the input with (a sampling rate, say), else 1."""
-    compared = [
-        int(number)
-        for node in value.consumers()
-        if is_op(node, "Equal")
-        for operand in node.inputs
-        if (number := scalar(operand)) is not None
-    ]
-    return min(compared, default=1)
+    return np.full(shape, min(compared_numbers(value), default=1), dtype=dtype.numpy())

@@ -250,16 +250,20 @@ def _session_with_outputs(model: ir.Model, names: list[str]) -> ort.InferenceSes
 
 def _sample_numbers(inputs: list[ir.Value]) -> list[int]:
     """What to fill the inputs with: numbers that the model itself compares an input with, then 1 and 0."""
-    compared = {
+    integers = [value for value in inputs if value.dtype is not None and value.dtype.is_integer()]
+    compared = {number for value in integers for number in compared_numbers(value)}
+    return [*sorted(compared), 1, 0]
+
+
+def compared_numbers(value: ir.Value) -> set[int]:
+    """The constants that the model compares a value with: a sampling rate, say, that it branches on."""
+    return {
         int(number)
-        for value in inputs
-        if value.dtype is not None and value.dtype.is_integer()
         for node in value.consumers()
         if is_op(node, "Equal")
         for operand in node.inputs
         if (number := scalar(operand)) is not None
     }
-    return [*sorted(compared), 1, 0]
 
 
 def _filled(

@@ -14,7 +14,6 @@ from hwopt.cost.bundle import Header, unpack
 from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
-from hwopt.partition import Partition
 from hwopt.signature import VIEW, Signature
 from hwopt.target import Target
 
@@ -67,15 +66,6 @@ class CostModel:
             Estimate(float(value), float(value * relative), Source.PREDICTED)
             for value, relative in zip(latency, spread, strict=True)
         ]
-
-
-def unpriced(partition: Partition, model: CostModel) -> dict[str, str]:
-    """Every subgraph without a price, by label, with the reason."""
-    reasons = {s.label: s.reason for s in partition.unpriced}
-    for subgraph in partition.subgraphs:
-        if subgraph.priced and not model.knows(subgraph.signature):
-            reasons[subgraph.label] = f"no {subgraph.kind} was ever measured on {model.target.name}"
-    return reasons
 
 
 def predict_members(boosters: Sequence[xgboost.Booster], matrix: Matrix) -> Column:
