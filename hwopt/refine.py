@@ -57,7 +57,7 @@ def _learn(work: Work, model: ir.Model, learned: Learned) -> bool:
     answer = work.ask([model])[0]
     if answer.measurement is None:
         return False
-    learned.learn(work.assess(model).partition, answer.measurement, answer.source)
+    learned.learn(work.assess(model).partition.subgraphs, answer.measurement, answer.source)
     return True
 
 

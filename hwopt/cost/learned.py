@@ -8,13 +8,13 @@ measurement no longer believes in a gain that the measurement denied.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hwopt.cost.protocol import Pricer
 from hwopt.estimate import Estimate, Source
 from hwopt.oracles.protocol import Measurement
-from hwopt.partition import Partition, Subgraph
-from hwopt.signature import VIEW, Signature
+from hwopt.partition import Subgraph
+from hwopt.signature import GRAPH_INPUT, VIEW, Signature
 
 
 class Learned:
@@ -37,25 +37,36 @@ class Learned:
         }
         return [known[s] for s in signatures]
 
-    def learn(self, partition: Partition, measurement: Measurement, source: Source) -> int:
-        """Takes the rows of a whole model's measurement; returns how many signatures it settled.
+    def learn(self, groups: Iterable[Subgraph], measurement: Measurement, source: Source) -> int:
+        """Takes the rows of a measurement that these groups were part of; returns how many it settled.
 
-        A signature that occurs several times in the model gets the mean of its occurrences.
+        Groups of one signature get the mean of their figures. A priced group without a row of its
+        own ran inside its neighbours: it was free there.
         """
         rows = {row.output: row.latency_us for row in measurement.rows}
         found: dict[Signature, list[float]] = defaultdict(list)
-        for group in partition.subgraphs:
-            latency = _latency(group, rows)
-            if latency is not None and group.kind != VIEW:
+        for group in groups:
+            latency = _latency(group, rows, frozenset(measurement.unpriced))
+            if latency is not None:
                 found[group.signature].append(latency)
         for signature, latencies in found.items():
-            mean = sum(latencies) / len(latencies)
-            self._exact[signature] = Estimate(mean, 0.0, source)
+            self.know(signature, sum(latencies) / len(latencies), source)
         return len(found)
 
+    def know(self, signature: Signature, latency_us: float, source: Source) -> None:
+        """Takes one exact figure, in microseconds."""
+        self._exact[signature] = Estimate(latency_us, 0.0, source)
 
-def _latency(group: Subgraph, rows: Mapping[str, float]) -> float | None:
-    """Sum of the rows of the group's nodes; None where the oracle gave none."""
+    def settled(self, signature: Signature) -> bool:
+        """Whether the figure is the oracle's."""
+        return signature in self._exact
+
+
+def _latency(group: Subgraph, rows: Mapping[str, float], unpriced: frozenset[str]) -> float | None:
+    """Sum of the rows of the group's nodes; None where the oracle gave no figure."""
     names = [value.name or "" for node in group.nodes for value in node.outputs]
-    known = [rows[name] for name in names if name in rows]
-    return sum(known) if known else None
+    if not rows or not group.priced or group.kind == VIEW or not unpriced.isdisjoint(names):
+        return None
+    if GRAPH_INPUT in group.signature.producers and not any(name in rows for name in names):
+        return None  # ran inside something that stands before the model
+    return sum(rows.get(name, 0.0) for name in names)
