@@ -33,6 +33,9 @@ _CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
 _ORACLES = {
     "vela": ("hwopt.oracles.vela", "VelaOracle", "ethos"),
     "zigzag": ("hwopt.oracles.zigzag", "ZigZagOracle", "zigzag"),
+    "onnxruntime": ("hwopt.oracles.onnxruntime", "OnnxRuntimeOracle", ""),
+    "command": ("hwopt.oracles.command", "CommandOracle", ""),
+    "table": ("hwopt.oracles.table", "TableOracle", "parquet"),
 }
 
 
@@ -140,22 +143,29 @@ def _plugged_roots() -> list[Path]:
     return [Path(str(files(point.module))) for point in points]
 
 
-def make_oracle(target: Target) -> Oracle:
+def make_oracle(target: Target, command: str | None = None, table: str | Path | None = None) -> Oracle:
     """The oracle that the target names, ready to measure.
 
-    Raises BadInput where the oracle is unknown or what it needs is not installed.
+    command: what the oracle `command` runs; table: the file that the oracle `table` reads. Both
+        come from the command line or the API, never from a file.
+    Raises BadInput where the oracle is unknown, what it needs is not installed or was not given.
     """
     name = target.oracle.name
     if name not in _ORACLES:
         raise BadInput(f"target '{target.name}': {unknown('oracle', name, sorted(_ORACLES))}")
+    given = {key: value for key, value in (("command", command), ("table", table)) if value is not None}
+    for key in given:
+        if key != name:
+            raise BadInput(f"target '{target.name}' is measured by '{name}': it takes no {key}")
     module_name, class_name, extra = _ORACLES[name]
     try:
         factory = getattr(importlib.import_module(module_name), class_name)
-        oracle: Oracle = factory(target)
+        oracle: Oracle = factory(target, **given)
     except ImportError as error:
+        package = f"hwopt[{extra}]" if extra else "hwopt"
         raise BadInput(
             f"target '{target.name}' is measured by '{name}', which is not installed "
-            f"({error}): pip install 'hwopt[{extra}]'"
+            f"({error}): pip install '{package}'"
         ) from error
     return oracle
 
