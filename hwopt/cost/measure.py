@@ -76,7 +76,7 @@ def measure_campaign(
 
 def rows_of(sample: Sample, answer: Answer, target: Target, dropped: Counter[str]) -> list[dataset.Sample]:
     """One row per fused group of the sample that the oracle has a figure for; counts the others."""
-    reason = _unusable(answer, target)
+    reason = unusable(answer, target)
     if reason or isinstance(answer, Unmeasured):
         dropped[f"sample: {reason}"[:_REASON_LENGTH]] += 1
         return []
@@ -92,7 +92,7 @@ def rows_of(sample: Sample, answer: Answer, target: Target, dropped: Counter[str
     return found
 
 
-def _unusable(answer: Answer, target: Target) -> str:
+def unusable(answer: Answer, target: Target) -> str:
     """Why a whole answer cannot be used; "" where it can."""
     if isinstance(answer, Unmeasured):
         return answer.reason.splitlines()[0] if answer.reason else "unmeasured"
