@@ -24,6 +24,7 @@ _KIND_OF = {
     "Sub": "add",
     "Mul": "mul",
     "Div": "mul",
+    "Pow": "mul",
     "MaxPool": "pool",
     "AveragePool": "pool",
     "GlobalAveragePool": "global_pool",

@@ -75,31 +75,32 @@ class Net:
         """A depthwise convolution."""
         return self.activate(self._conv(x, channels(x), (k, k), s, channels(x), self.style), act)
 
-    def grouped(self, x: ir.Value, out: int, k: int, groups: int, act: str = "") -> ir.Value:
-        """A convolution in a few groups."""
-        return self.activate(self._conv(x, out, (k, k), 1, groups, self.style), act)
+    def window(
+        self,
+        x: ir.Value,
+        out: int,
+        kernel: tuple[int, int],
+        s: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        act: str = "",
+    ) -> ir.Value:
+        """A convolution of any kernel, stride, dilation and number of groups."""
+        return self.activate(self._conv(x, out, kernel, s, groups, self.style, dilation), act)
 
     def diagonal(self, x: ir.Value, k: int = 3, s: int = 1, act: str = "") -> ir.Value:
         """A dense convolution that does what a depthwise one did: zero off the diagonal."""
         style = WeightStyle(self.style.distribution, self.style.channel_spread, diagonal=True)
         return self.activate(self._conv(x, channels(x), (k, k), s, 1, style), act)
 
-    def rectangular(self, x: ir.Value, out: int, kernel: tuple[int, int], act: str = "") -> ir.Value:
-        """A convolution whose kernel is not square (1x3, 5x1)."""
-        return self.activate(self._conv(x, out, kernel, 1, 1, self.style), act)
-
-    def dilated(self, x: ir.Value, out: int, k: int, dilation: int, act: str = "") -> ir.Value:
-        """An atrous convolution that keeps the size."""
-        return self.activate(self._conv(x, out, (k, k), 1, 1, self.style, dilation), act)
-
     def conv_transpose(self, x: ir.Value, out: int, k: int = 2, s: int = 2, act: str = "") -> ir.Value:
         """A transposed convolution that enlarges s times."""
         _, c, h, w = dims(x)
         weight = self._weight((c, out, k, k), self.style)
-        bias = self._vector(out)
+        bias = self.vector(out)
         pad = (k - s + 1) // 2
         extra = s - k + 2 * pad
-        y = self._add_node(
+        y = self.node(
             "ConvTranspose",
             [x, weight, bias],
             (1, out, h * s, w * s),
@@ -111,34 +112,34 @@ class Net:
         """A fully connected layer on [1, n], weight stored [out, n]."""
         style = optimised_style(self.style, 1, self.rng) if style is None else style
         weight = self._weight((out, dims(x)[1]), style)
-        y = self._add_node("Gemm", [x, weight, self._vector(out)], (1, out), {"transB": 1})
+        y = self.node("Gemm", [x, weight, self.vector(out)], (1, out), {"transB": 1})
         return self.activate(y, act)
 
     def matmul(self, x: ir.Value, out: int) -> ir.Value:
         """A matrix product with a constant on the right; works on the last axis."""
         shape = dims(x)
         weight = self._weight((shape[-1], out), self.style)
-        return self._add_node("MatMul", [x, weight], (*shape[:-1], out))
+        return self.node("MatMul", [x, weight], (*shape[:-1], out))
 
     # -- elementwise, shape and pooling -----------------------------------------------------
 
     def add(self, x: ir.Value, y: ir.Value, act: str = "") -> ir.Value:
         """Sum; broadcasts."""
-        return self.activate(self._add_node("Add", [x, y], broadcast(x, y)), act)
+        return self.activate(self.node("Add", [x, y], broadcast(x, y)), act)
 
     def mul(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """Product; broadcasts."""
-        return self._add_node("Mul", [x, y], broadcast(x, y))
+        return self.node("Mul", [x, y], broadcast(x, y))
 
     def sub(self, x: ir.Value, y: ir.Value) -> ir.Value:
         """Difference; broadcasts."""
-        return self._add_node("Sub", [x, y], broadcast(x, y))
+        return self.node("Sub", [x, y], broadcast(x, y))
 
     def pool(self, x: ir.Value, op_type: str, k: int, s: int) -> ir.Value:
         """MaxPool or AveragePool with the padding that keeps ceil(H / s)."""
         _, c, h, w = dims(x)
         pads = [*same_pads((h, w), (k, k), s, 1)]
-        return self._add_node(
+        return self.node(
             op_type,
             [x],
             (1, c, -(-h // s), -(-w // s)),
@@ -147,16 +148,16 @@ class Net:
 
     def global_pool(self, x: ir.Value) -> ir.Value:
         """Global average pool, [1, C, 1, 1]."""
-        return self._add_node("GlobalAveragePool", [x], (1, channels(x), 1, 1))
+        return self.node("GlobalAveragePool", [x], (1, channels(x), 1, 1))
 
     def flatten(self, x: ir.Value) -> ir.Value:
         """[1, everything else]."""
-        return self._add_node("Flatten", [x], (1, int(np.prod(dims(x)))), {"axis": 1})
+        return self.node("Flatten", [x], (1, int(np.prod(dims(x)))), {"axis": 1})
 
     def concat(self, values: Sequence[ir.Value]) -> ir.Value:
         """Along the channels."""
         _, _, h, w = dims(values[0])
-        return self._add_node("Concat", values, (1, sum(map(channels, values)), h, w), {"axis": 1})
+        return self.node("Concat", values, (1, sum(map(channels, values)), h, w), {"axis": 1})
 
     def split(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
         """Two halves of the channels, by two Slice nodes."""
@@ -167,41 +168,41 @@ class Net:
         """ShuffleNet's channel shuffle: reshape, transpose, reshape."""
         _, c, h, w = dims(x)
         y = self._reshape(x, (1, groups, c // groups, h, w))
-        y = self._add_node("Transpose", [y], (1, c // groups, groups, h, w), {"perm": [0, 2, 1, 3, 4]})
+        y = self.node("Transpose", [y], (1, c // groups, groups, h, w), {"perm": [0, 2, 1, 3, 4]})
         return self._reshape(y, (1, c, h, w))
 
     def resize(self, x: ir.Value, scale: int, mode: str = "nearest") -> ir.Value:
         """Upsampling by a whole factor."""
         _, c, h, w = dims(x)
-        scales = self._constant(np.array([1, 1, scale, scale], np.float32))
+        scales = self.constant(np.array([1, 1, scale, scale], np.float32))
         extra = {"nearest_mode": "floor"} if mode == "nearest" else {}
         transform = "asymmetric" if mode == "nearest" else "half_pixel"
         attributes = {"mode": mode, "coordinate_transformation_mode": transform, **extra}
-        empty = self._constant(np.zeros(0, np.float32))
-        return self._add_node("Resize", [x, empty, scales], (1, c, h * scale, w * scale), attributes)
+        empty = self.constant(np.zeros(0, np.float32))
+        return self.node("Resize", [x, empty, scales], (1, c, h * scale, w * scale), attributes)
 
     def softmax(self, x: ir.Value) -> ir.Value:
         """Over the last axis."""
-        return self._add_node("Softmax", [x], dims(x), {"axis": -1})
+        return self.node("Softmax", [x], dims(x), {"axis": -1})
 
     def activate(self, x: ir.Value, act: str) -> ir.Value:
         """The value after a non-linearity; "" leaves it as it is."""
         if act == "":
             return x
         if act == "relu6":
-            bounds = [self._constant(np.array(v, np.float32)) for v in (0.0, 6.0)]
-            return self._add_node("Clip", [x, *bounds], dims(x))
+            bounds = [self.constant(np.array(v, np.float32)) for v in (0.0, 6.0)]
+            return self.node("Clip", [x, *bounds], dims(x))
         if act == "hswish":
             self._opset = max(self._opset, HARD_SWISH_OPSET)
-            return self._add_node("HardSwish", [x], dims(x))
+            return self.node("HardSwish", [x], dims(x))
         if act == "hswish_parts":
             return self.mul(x, self.activate(x, "hsigmoid"))
         if act == "silu":
             return self.mul(x, self.activate(x, "sigmoid"))
         if act == "hsigmoid":
-            return self._add_node("HardSigmoid", [x], dims(x), {"alpha": 1 / 6, "beta": 0.5})
+            return self.node("HardSigmoid", [x], dims(x), {"alpha": 1 / 6, "beta": 0.5})
         op_type = {"relu": "Relu", "leaky": "LeakyRelu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[act]
-        return self._add_node(op_type, [x], dims(x), {"alpha": 0.1} if act == "leaky" else None)
+        return self.node(op_type, [x], dims(x), {"alpha": 0.1} if act == "leaky" else None)
 
     # -- the ground -------------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ class Net:
             "group": groups,
         }
         shape = (1, out, -(-h // s), -(-w // s))
-        return self._add_node("Conv", [x, weight, self._vector(out)], shape, attributes)
+        return self.node("Conv", [x, weight, self.vector(out)], shape, attributes)
 
     def _conv_pads(
         self, size: tuple[int, int], kernel: tuple[int, int], s: int, dilation: int
@@ -237,20 +238,22 @@ class Net:
 
     def _channel_slice(self, x: ir.Value, start: int, stop: int) -> ir.Value:
         _, _, h, w = dims(x)
-        bounds = [self._constant(np.array([v], np.int64)) for v in (start, stop, 1)]
-        return self._add_node("Slice", [x, *bounds], (1, stop - start, h, w))
+        bounds = [self.constant(np.array([v], np.int64)) for v in (start, stop, 1)]
+        return self.node("Slice", [x, *bounds], (1, stop - start, h, w))
 
     def _reshape(self, x: ir.Value, shape: tuple[int, ...]) -> ir.Value:
-        return self._add_node("Reshape", [x, self._constant(np.array(shape, np.int64))], shape)
+        return self.node("Reshape", [x, self.constant(np.array(shape, np.int64))], shape)
 
     def _weight(self, shape: tuple[int, ...], style: WeightStyle) -> ir.Value:
         return self._initializer(lazy_weight(shape, style, (*self.seed, len(self._initializers))))
 
-    def _vector(self, size: int) -> ir.Value:
+    def vector(self, size: int) -> ir.Value:
+        """A constant vector of this size, drawn like a weight."""
         seed = (*self.seed, len(self._initializers))
         return self._initializer(lazy_weight((size, 1), self.style, seed), (size,))
 
-    def _constant(self, array: np.ndarray) -> ir.Value:
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """An initializer that holds this array."""
         return self._initializer(ir.tensor(array))
 
     def _initializer(self, tensor: ir.TensorProtocol, shape: tuple[int, ...] | None = None) -> ir.Value:
@@ -272,16 +275,30 @@ class Net:
         self._initializers.append(value)
         return value
 
-    def _add_node(
+    def node(
         self,
         op_type: str,
         inputs: Sequence[ir.Value],
         shape: tuple[int, ...],
         attributes: Attributes | None = None,
+        opset: int = OPSET,
     ) -> ir.Value:
+        """Appends an operator of one output of this shape, known since `opset`."""
+        self._opset = max(self._opset, opset)
+        return self.node_of_many(op_type, inputs, [shape], attributes)[0]
+
+    def node_of_many(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value],
+        shapes: Sequence[tuple[int, ...]],
+        attributes: Attributes | None = None,
+    ) -> list[ir.Value]:
+        """Appends an operator of several outputs of these shapes."""
         name = f"t{len(self._nodes)}"
-        output = ir.val(name, ir.DataType.FLOAT, shape)
-        node = ir.node(op_type, list(inputs), attributes, outputs=[output], name=f"{op_type}_{name}")
+        names = [name] if len(shapes) == 1 else [f"{name}_{i}" for i in range(len(shapes))]
+        outputs = [ir.val(n, ir.DataType.FLOAT, shape) for n, shape in zip(names, shapes, strict=True)]
+        node = ir.node(op_type, list(inputs), attributes, outputs=outputs, name=f"{op_type}_{name}")
         node.meta[BLOCK_KEY] = self.block
         self._nodes.append(node)
-        return output
+        return outputs

@@ -178,10 +178,10 @@ def uneven(net: Net, x: ir.Value) -> ir.Value:
         kernel = (
             (1, int(net.rng.choice([3, 5]))) if net.rng.random() < 0.5 else (int(net.rng.choice([3, 5])), 1)
         )
-        return net.rectangular(x, _out(net, x, 2), kernel, _act(net))
+        return net.window(x, _out(net, x, 2), kernel, act=_act(net))
     if draw < 0.7 and channels(x) % 4 == 0:
-        return net.grouped(x, channels(x), 3, int(net.rng.choice([2, 4])), _act(net))
-    return net.dilated(x, _out(net, x, 3), 3, 2, _act(net))
+        return net.window(x, channels(x), (3, 3), groups=int(net.rng.choice([2, 4])), act=_act(net))
+    return net.window(x, _out(net, x, 3), (3, 3), dilation=2, act=_act(net))
 
 
 OPERATORS: dict[str, Operator] = {

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from hwopt.nodes import ONNX_DOMAINS
-from hwopt.oracles import tflite_conv, tflite_elementwise, tflite_pool, tflite_shape
+from hwopt.oracles import tflite_conv, tflite_elementwise, tflite_norm, tflite_pool, tflite_shape
 from hwopt.oracles.tflite_elementwise import operands, unary
 from hwopt.oracles.tflite_facts import find_facts
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered, to_last
@@ -53,7 +53,10 @@ OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "HardSigmoid": tflite_elementwise.lower_hard_sigmoid,
         "HardSwish": tflite_elementwise.lower_unary,
         "Identity": tflite_shape.lower_identity,
+        "InstanceNormalization": tflite_norm.lower_instance_norm,
+        "LayerNormalization": tflite_norm.lower_layer_norm,
         "LeakyRelu": tflite_elementwise.lower_leaky_relu,
+        "Log": tflite_elementwise.lower_unary,
         "MatMul": tflite_conv.lower_matmul,
         "Max": tflite_elementwise.lower_extrema,
         "MaxPool": tflite_pool.lower_pool,
@@ -66,6 +69,7 @@ OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QuantizeLinear": tflite_shape.lower_identity,
         "ReduceMax": tflite_pool.lower_reduction,
         "ReduceMean": tflite_pool.lower_reduction,
+        "ReduceMin": tflite_pool.lower_reduction,
         "ReduceSum": tflite_pool.lower_reduction,
         "Relu": tflite_elementwise.lower_clip,
         "Reshape": tflite_shape.lower_reshape,
@@ -74,6 +78,7 @@ OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "Slice": tflite_shape.lower_slice,
         "Softmax": tflite_elementwise.lower_softmax,
         "Split": tflite_shape.lower_split,
+        "Sqrt": tflite_elementwise.lower_unary,
         "Squeeze": tflite_shape.lower_reshape,
         "Sub": tflite_elementwise.lower_binary,
         "Tanh": tflite_elementwise.lower_unary,

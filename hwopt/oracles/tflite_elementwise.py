@@ -27,6 +27,7 @@ _UNARY = {
     "Gelu": ("GELU", FEATURE),
     "Log": ("LOG", FEATURE),
     "Neg": ("NEG", FEATURE),
+    "Sqrt": ("SQRT", FEATURE),
 }
 _CLAMPS = {(0.0, 6.0): "RELU6", (0.0, np.inf): "RELU", (0.0, 1.0): "RELU_0_TO_1", (-1.0, 1.0): "RELU_N1_TO_1"}
 
@@ -71,7 +72,7 @@ def _result_shape(features: Sequence[Feature]) -> tuple[int, ...]:
     return tuple(np.broadcast_shapes(*(feature.shape for feature in features)))
 
 
-def _emit_binary(
+def emit_binary(
     builder: Builder,
     opcode: str,
     pair: Sequence[Feature],
@@ -79,6 +80,7 @@ def _emit_binary(
     name: str | None,
     activation: int = 0,
 ) -> Feature:
+    """An operator of two operands; the result has the layout of the larger one."""
     like = pair[0] if pair[0].shape == _result_shape(pair) else pair[1]
     output = builder.new(_result_shape(pair), like.layout, quant, name)
     options = {"FusedActivationFunction": activation} if opcode in _BINARY.values() else {}
@@ -90,7 +92,7 @@ def lower_binary(builder: Builder, node: ir.Node) -> None:
     """Add, Sub, Mul of feature maps or with a constant, with the activation behind it."""
     pair = operands(builder, node.inputs)
     target = sink(builder, node.outputs[0])
-    output = _emit_binary(
+    output = emit_binary(
         builder, _BINARY[node.op_type], pair, target.quant, target.value.name, target.activation
     )
     builder.bind(target.value, output)
@@ -101,7 +103,7 @@ def lower_extrema(builder: Builder, node: ir.Node) -> None:
     if len(node.inputs) != 2:
         raise NotLowered(f"{node.op_type} of {len(node.inputs)} operands is not supported")
     pair = [builder.requantised(feature, FEATURE) for feature in operands(builder, node.inputs)]
-    output = _emit_binary(builder, _EXTREMA[node.op_type], pair, FEATURE, node.outputs[0].name)
+    output = emit_binary(builder, _EXTREMA[node.op_type], pair, FEATURE, node.outputs[0].name)
     builder.bind(node.outputs[0], output)
 
 
@@ -114,7 +116,7 @@ def lower_div(builder: Builder, node: ir.Node) -> None:
     factor = constant_like(builder, 1.0 / np.asarray(divisor, np.float64), feature)
     target = sink(builder, node.outputs[0])
     pair = (feature, factor)
-    output = _emit_binary(builder, "MUL", pair, target.quant, target.value.name, target.activation)
+    output = emit_binary(builder, "MUL", pair, target.quant, target.value.name, target.activation)
     builder.bind(target.value, output)
 
 
@@ -125,7 +127,7 @@ def lower_pow(builder: Builder, node: ir.Node) -> None:
         raise NotLowered("a power other than a square is not supported")
     feature = builder.feature(node.inputs[0])
     builder.bind(
-        node.outputs[0], _emit_binary(builder, "MUL", (feature, feature), FEATURE, node.outputs[0].name)
+        node.outputs[0], emit_binary(builder, "MUL", (feature, feature), FEATURE, node.outputs[0].name)
     )
 
 
@@ -192,7 +194,7 @@ def lower_clip(builder: Builder, node: ir.Node) -> None:
     for number, (opcode, bound) in enumerate(steps, 1):
         name = node.outputs[0].name if number == len(steps) else None
         limit = builder.requantised_constant(bound, FEATURE)
-        feature = _emit_binary(builder, opcode, (feature, limit), FEATURE, name)
+        feature = emit_binary(builder, opcode, (feature, limit), FEATURE, name)
     builder.bind(node.outputs[0], feature)
 
 
@@ -200,11 +202,11 @@ def lower_hard_sigmoid(builder: Builder, node: ir.Node) -> None:
     """HardSigmoid: a product and a sum whose stored range is [0, 1]."""
     feature = builder.feature(node.inputs[0])
     alpha, beta = attr_float(node, "alpha", 0.2), attr_float(node, "beta", 0.5)
-    scaled = _emit_binary(
+    scaled = emit_binary(
         builder, "MUL", (feature, constant_like(builder, np.asarray([alpha]), feature)), FEATURE, None
     )
     shift = constant_like(builder, np.asarray([beta]), feature)
-    output = _emit_binary(builder, "ADD", (scaled, shift), saturating(0.0, 1.0), node.outputs[0].name)
+    output = emit_binary(builder, "ADD", (scaled, shift), saturating(0.0, 1.0), node.outputs[0].name)
     builder.bind(node.outputs[0], output)
 
 
@@ -214,10 +216,10 @@ def lower_batch_norm(builder: Builder, node: ir.Node) -> None:
     scale, shift = batch_norm(builder, node)
     column = (-1,) + (1,) * (len(feature.shape) - 2)
     factor = constant_like(builder, scale.reshape(column), feature)
-    scaled = _emit_binary(builder, "MUL", (feature, factor), FEATURE, None)
+    scaled = emit_binary(builder, "MUL", (feature, factor), FEATURE, None)
     target = sink(builder, node.outputs[0])
     offset = constant_like(builder, shift.reshape(column), feature)
-    output = _emit_binary(
+    output = emit_binary(
         builder, "ADD", (scaled, offset), target.quant, target.value.name, target.activation
     )
     builder.bind(target.value, output)

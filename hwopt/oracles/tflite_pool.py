@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
@@ -11,7 +14,7 @@ from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered
 from hwopt.oracles.tflite_pads import SAME, VALID, Window, pad_codes
 from hwopt.oracles.tflite_quant import FEATURE
 
-_REDUCTIONS = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX"}
+_REDUCTIONS = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX", "ReduceMin": "REDUCE_MIN"}
 _GLOBAL = {"GlobalAveragePool": "MEAN", "GlobalMaxPool": "REDUCE_MAX"}
 
 
@@ -78,14 +81,31 @@ def _axes(builder: Builder, node: ir.Node, rank: int) -> tuple[int, ...]:
 def _reduce(
     builder: Builder, feature: Feature, opcode: str, axes: tuple[int, ...], layout: Layout, value: ir.Value
 ) -> Feature:
-    shape = [1 if axis in axes else size for axis, size in enumerate(feature.shape)]
-    output = builder.new(shape, layout, FEATURE if opcode == "SUM" else feature.quant, value.name)
-    if opcode == "MEAN" and len(shape) == 4 and axes == (1, 2) and _fits_a_pool(feature):
-        builder.emit("AVERAGE_POOL_2D", (feature.index,), output, _whole_window(feature))
-    else:
-        builder.emit(opcode, (feature.index, builder.ints(axes)), output, {"KeepDims": True})
+    output = replace(emit_reduction(builder, feature, opcode, axes, value.name), layout=layout)
     builder.bind(value, output)
     return output
+
+
+def emit_reduction(
+    builder: Builder, feature: Feature, opcode: str, axes: tuple[int, ...], name: str | None = None
+) -> Feature:
+    """A reduction over stored axes that keeps them; a window where Vela pools that much at once.
+
+    Over the last axis alone the rows are put into a matrix first: Vela leaves the reduction of
+    an image's channels to the host, that of a matrix not.
+    """
+    shape = tuple(1 if axis in axes else size for axis, size in enumerate(feature.shape))
+    quant = FEATURE if opcode == "SUM" else feature.quant
+    last = len(shape) - 1
+    if opcode == "MEAN" and len(shape) > 3 and axes == (last,):
+        rows = builder.reshape(feature, (1, prod(shape[:-1]), feature.shape[-1]), feature.layout)
+        mean = builder.new((*rows.shape[:-1], 1), feature.layout, quant)
+        builder.emit(opcode, (rows.index, builder.ints((2,))), mean, {"KeepDims": True})
+        return builder.reshape(mean, shape, feature.layout, name)
+    output = builder.new(shape, feature.layout, quant, name)
+    if opcode == "MEAN" and len(shape) == 4 and axes == (1, 2) and _fits_a_pool(feature):
+        return builder.emit("AVERAGE_POOL_2D", (feature.index,), output, _whole_window(feature))
+    return builder.emit(opcode, (feature.index, builder.ints(axes)), output, {"KeepDims": True})
 
 
 def _fits_a_pool(feature: Feature) -> bool:
