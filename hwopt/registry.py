@@ -9,12 +9,11 @@ hwopt, and the entry point group `hwopt.targets`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import pkgutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -23,11 +22,11 @@ from hwopt.choice import Pass
 from hwopt.errors import BadInput
 from hwopt.oracles.protocol import Oracle
 from hwopt.target import Target, read_target
+from hwopt.wording import unknown
 
 PASS_GROUP = "hwopt.passes"
 TARGET_GROUP = "hwopt.targets"
 TARGETS_VARIABLE = "HWOPT_TARGETS"
-_CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
 
 # oracle name in target.toml: (module, class, the extra that brings what it needs)
 _ORACLES = {
@@ -93,7 +92,7 @@ def _plugged_passes() -> list[Pass]:
 
 def all_targets() -> tuple[Target, ...]:
     """Every target that can be named, sorted by name."""
-    return tuple(read_target(folder) for _, folder in sorted(_named_folders().items()))
+    return tuple(read_target(folder) for _, folder in sorted(target_folders().items()))
 
 
 def load_target(name_or_path: str | Path) -> Target:
@@ -105,7 +104,7 @@ def load_target(name_or_path: str | Path) -> Target:
     text = str(name_or_path)
     if path.name == "target.toml" and path.is_file():
         return read_target(path.parent)
-    folders = _named_folders()
+    folders = target_folders()
     if text in folders:
         return read_target(folders[text])
     if path.is_dir() or os.sep in text:
@@ -113,9 +112,9 @@ def load_target(name_or_path: str | Path) -> Target:
     raise BadInput(unknown("target", text, sorted(folders)))
 
 
-def _named_folders() -> dict[str, Path]:
+def target_folders() -> dict[str, Path]:
     """Target folders by name; where a name is found twice, the user's own folder wins."""
-    roots = [*_plugged_roots(), Path(str(files("hwopt.targets"))), _config_folder(), *_variable_folders()]
+    roots = [*_plugged_roots(), Path(str(files("hwopt.targets"))), config_folder(), *_variable_folders()]
     return {folder.name: folder for root in roots for folder in _targets_under(root)}
 
 
@@ -126,7 +125,8 @@ def _targets_under(root: Path) -> list[Path]:
     return sorted(item.parent for item in root.glob("*/target.toml")) if root.is_dir() else []
 
 
-def _config_folder() -> Path:
+def config_folder() -> Path:
+    """Where a user's own targets lie: `hwopt/targets` in the platform's configuration folder."""
     base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "hwopt" / "targets"
 
@@ -168,11 +168,3 @@ def make_oracle(target: Target, command: str | None = None, table: str | Path | 
             f"({error}): pip install '{package}'"
         ) from error
     return oracle
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that nobody knows: a guess where one is close, and what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=_CLOSE)
-    guess = f"did you mean '{close[0]}'? " if close else ""
-    return f"unknown {kind} '{name}': {guess}there is {', '.join(names) or 'none'}"

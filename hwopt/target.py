@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hwopt.errors import BadInput
+from hwopt.target_check import SCHEMA_VERSION as SCHEMA_VERSION
+from hwopt.target_check import parse_target_toml
+from hwopt.target_keys import PRECISION_BYTES
 
-SCHEMA_VERSION = 1
-_PRECISION_BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
+FILE_NAME = "target.toml"
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Engine:
-    """A unit of the target that runs operators: the array itself, or the host beside it."""
+    """A unit of the target that runs operators: the array itself, or the host CPU beside it."""
 
     name: str
     ops: frozenset[str]
+    host: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,35 @@ class Target:
     oracle: OracleSpec
     cost_model: CostModelPin | None
     config_hash: str  # over hardware, fusion and oracle tables; never over the cost-model pin
+    skipped_sparsity: tuple[str, ...] = ()  # patterns of zeros whose multiplications are left out
+    arena: str = ""  # the memory that holds the activations; "" is the innermost
+    depthwise_macs_per_cycle: int | None = None  # None: depthwise runs like any other group
 
     @property
     def element_bytes(self) -> int:
         """Bytes of one activation element at the target's precision."""
-        return _PRECISION_BYTES[self.precision]
+        return PRECISION_BYTES[self.precision]
+
+    @property
+    def arena_memory(self) -> Memory:
+        """The memory that the arena of activations must fit: the innermost unless target.toml names one.
+
+        Where the innermost is a cache of an arena further out (Ethos Dedicated_Sram), that one.
+        """
+        return next((item for item in self.memories if item.name == self.arena), self.memories[0])
+
+    @property
+    def weights_matter(self) -> bool:
+        """Whether a price depends on the values of weights: on zeros and repeats."""
+        return self.weights_compressed or bool(self.skipped_sparsity)
+
+    def gains_from(self, pattern: str) -> bool:
+        """Whether zeros in this pattern ("unstructured", "2:4", "block", "channel") cost less here.
+
+        A compressed weight stream gains from zeros wherever they stand; zeros anywhere include
+        those in a pattern.
+        """
+        return self.weights_compressed or bool({pattern, "unstructured"} & set(self.skipped_sparsity))
 
     def cycles_to_us(self, cycles: float) -> float:
         """Cycles of the target's clock in microseconds."""
@@ -96,59 +121,43 @@ class Target:
 def read_target(folder: Path) -> Target:
     """Reads FOLDER/target.toml.
 
-    Raises BadInput naming the file and the key at fault.
+    Raises BadInput naming the file, the line and the key at fault.
     """
-    path = folder / "target.toml"
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"no target.toml in {folder}: a target is a folder that holds one") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid TOML: {error}") from None
-    try:
-        return _parse(table, folder)
-    except KeyError as error:
-        raise BadInput(f"{path}: key {error} is missing") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path}: {error}") from None
+    return _target(parse_target_toml(folder / FILE_NAME), folder)
 
 
-def _parse(table: dict[str, Any], folder: Path) -> Target:
-    if table["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema_version is {table['schema_version']}, this hwopt reads {SCHEMA_VERSION}")
-    hardware = table["hardware"]
-    if table["precision"] not in _PRECISION_BYTES:
-        raise ValueError(f"precision '{table['precision']}' is none of {', '.join(_PRECISION_BYTES)}")
-    pin = table.get("cost_model")
+def _target(table: dict[str, Any], folder: Path) -> Target:
+    """The target that a table without a problem describes."""
+    hardware, oracle = table["hardware"], table["oracle"]
     return Target(
-        name=str(table["name"]),
-        title=str(table["title"]),
+        name=table["name"],
+        title=table["title"],
         folder=folder,
-        precision=str(table["precision"]),
+        precision=table["precision"],
         clock_mhz=float(hardware["clock_mhz"]),
-        macs_per_cycle=int(hardware["macs_per_cycle"]),
-        array={str(k): int(v) for k, v in hardware.get("array", {}).items()},
-        channel_multiples=tuple(sorted(int(m) for m in hardware["channel_multiples"])),
-        weights_compressed=bool(hardware["weights_compressed"]),
-        memories=tuple(
-            Memory(str(m["name"]), int(m["bytes"]), float(m["bytes_per_cycle"])) for m in table["memory"]
-        ),
-        engines=tuple(Engine(str(e["name"]), frozenset(map(str, e["ops"]))) for e in table["engine"]),
+        macs_per_cycle=hardware["macs_per_cycle"],
+        array=dict(hardware.get("array", {})),
+        channel_multiples=tuple(sorted(hardware["channel_multiples"])),
+        weights_compressed=hardware["weights_compressed"],
+        memories=tuple(Memory(m["name"], m["bytes"], float(m["bytes_per_cycle"])) for m in table["memory"]),
+        engines=tuple(Engine(e["name"], frozenset(e["ops"]), e.get("host", False)) for e in table["engine"]),
         fusions=tuple(
-            Fusion(frozenset(map(str, f["anchors"])), tuple(frozenset(map(str, s)) for s in f["followers"]))
-            for f in table["fusion"]
+            Fusion(frozenset(f["anchors"]), tuple(frozenset(words) for words in f["followers"]))
+            for f in table.get("fusion", [])
         ),
-        oracle=OracleSpec(str(table["oracle"]["name"]), dict(table["oracle"].get("options", {}))),
-        cost_model=None
-        if pin is None
-        else CostModelPin(
-            str(pin["file"]), str(pin["sha256"]), int(pin["feature_version"]), str(pin["data_sha256"])
-        ),
+        oracle=OracleSpec(oracle["name"], dict(oracle.get("options", {}))),
+        cost_model=None if "cost_model" not in table else CostModelPin(**table["cost_model"]),
         config_hash=_config_hash(table),
+        skipped_sparsity=tuple(table.get("sparsity", {}).get("skipped", [])),
+        arena=hardware.get("arena_memory", ""),
+        depthwise_macs_per_cycle=hardware.get("depthwise_macs_per_cycle"),
     )
 
 
 def _config_hash(table: Mapping[str, Any]) -> str:
     """SHA-256 of the tables that decide what a measurement means."""
-    relevant = {k: table[k] for k in ("precision", "hardware", "memory", "engine", "fusion", "oracle")}
+    relevant = {k: table[k] for k in ("precision", "hardware", "memory", "engine", "oracle")}
+    relevant["fusion"] = table.get("fusion", [])
+    if "sparsity" in table:
+        relevant["sparsity"] = table["sparsity"]
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()

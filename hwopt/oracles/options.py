@@ -1,0 +1,53 @@
+"""What each oracle may be told in target.toml, as data: asked without the oracle being installed.
+
+One row per oracle. `None` in place of a row's options: the oracle checks them itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Kinds = tuple[type, ...]
+_TEXT: Kinds = (str,)
+_WHOLE: Kinds = (int,)
+_NUMBER: Kinds = (int, float)
+_FLAG: Kinds = (bool,)
+
+
+@dataclass(frozen=True)
+class OracleFacts:
+    """Options by name with their types, those that must be given, and how the oracle sees a network.
+
+    layers_alone: its figure for a layer does not depend on the neighbours, so that a campaign
+        measures each distinct layer once.
+    """
+
+    options: Mapping[str, Kinds] | None
+    required: tuple[str, ...] = ()
+    layers_alone: bool = False
+    extra: str = field(default="")
+
+
+ORACLE_FACTS: Mapping[str, OracleFacts] = {
+    "vela": OracleFacts(
+        options={
+            "accelerator": _TEXT,
+            "system_config": _TEXT,
+            "memory_mode": _TEXT,
+            "config_file": _TEXT,
+            "arena_cache_size": _WHOLE,
+        },
+        required=("accelerator", "system_config", "memory_mode"),
+        extra="ethos",
+    ),
+    "zigzag": OracleFacts(
+        options={"accelerator": _TEXT, "mapping": _TEXT, "depthwise_mapping": _TEXT, "lpf_limit": _WHOLE},
+        required=("accelerator", "mapping", "depthwise_mapping", "lpf_limit"),
+        layers_alone=True,
+        extra="zigzag",
+    ),
+    "onnxruntime": OracleFacts(options=None),
+    "command": OracleFacts(options=None),
+    "table": OracleFacts(options=None),
+}
