@@ -1,0 +1,184 @@
+"""Whether two operators ran as one, from an oracle's rows or from its times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import hypot
+
+from hwopt.cost.fusion_pairs import Built, Case, Shape, alone, chain, reference
+from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
+
+ALPHA = 0.5  # nn-Meter's coefficient: the share of the smaller operator that must be saved
+_SIGMAS = 2.0  # how far from the threshold a difference must be to decide anything
+_LONG = 3  # operators in the longer reference chain
+NOISE = "noise"  # Measurement.details: relative standard deviation of the figure
+ROWS_FROM_TOTAL = "rows_from_total"  # Measurement.details: the rows say nothing that the total does not
+
+
+class Verdict(StrEnum):
+    """What the evidence says of one pair."""
+
+    FUSED = "fused"
+    APART = "apart"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """`last` behind `first`; `first` holds more than the anchor where a chain is tried."""
+
+    first: tuple[str, ...]
+    last: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One pair at one shape.
+
+    shape: of the value between the two. how: "rows" or "times", "" where nothing was measured.
+    anchor_us, follower_us: of each alone (times), or its own rows inside the pair (rows).
+    pair_us: of both together. call_us: what a call costs besides its operators, counted in each
+        of the three times; None where rows decided. reason: why it is unclear, "" otherwise.
+    """
+
+    pair: Pair
+    shape: Shape
+    how: str
+    anchor_us: float | None
+    follower_us: float | None
+    pair_us: float | None
+    call_us: float | None
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """The models of one pair at one size."""
+
+    pair: Pair
+    first: Built
+    both: Built
+
+
+def judge_pairs(
+    pairs: Sequence[Pair], cases: Sequence[Case], oracle: Oracle, cache: Cache, progress: Progress | None
+) -> tuple[Evidence, ...]:
+    """Evidence for every pair at every size, in order: rows where there are any, else times."""
+    trials = [_trial(pair, case) for pair in pairs for case in cases]
+    together = _ask([trial.both for trial in trials], oracle, cache, progress)
+    rows = [_by_rows(trial, answer) for trial, answer in zip(trials, together, strict=True)]
+    undecided = [trial for trial, found in zip(trials, rows, strict=True) if found is None]
+    times = iter(_by_times(undecided, oracle, cache, progress))
+    return tuple(next(times) if found is None else found for found in rows)
+
+
+def _trial(pair: Pair, case: Case) -> _Trial:
+    anchor, *rest = pair.first
+    return _Trial(pair, chain(anchor, rest, case), chain(anchor, (*rest, pair.last), case))
+
+
+def _ask(models: Sequence[Built], oracle: Oracle, cache: Cache, progress: Progress | None) -> list[Answer]:
+    return measure_cached(oracle, [Job(built.model, in_context=True) for built in models], cache, progress)
+
+
+def _by_rows(trial: _Trial, answer: Answer) -> Evidence | None:
+    """What the rows say; None where they say nothing and times have to be compared."""
+    if isinstance(answer, Unmeasured):
+        return _unclear(trial, answer.reason.splitlines()[0] if answer.reason else "not measured")
+    last = trial.both.outputs[-1]
+    missing = [name for part in trial.both.outputs for name in part if name in answer.unpriced]
+    if missing:
+        which = trial.pair.last if missing[0] in last else trial.pair.first[-1]
+        return _unclear(trial, f"the oracle has no figure for {which}")
+    if not answer.rows or ROWS_FROM_TOTAL in answer.details:
+        return None
+    anchor_us = _rows_of(answer, [name for part in trial.both.outputs[:-1] for name in part])
+    last_us = _rows_of(answer, last)
+    if not anchor_us:
+        return None  # free by itself (a concatenation in place), or charged to the second: times tell
+    verdict = Verdict.APART if last_us else Verdict.FUSED
+    return Evidence(
+        trial.pair, trial.first.shape, "rows", anchor_us, last_us, answer.latency_us, None, verdict
+    )
+
+
+def _rows_of(answer: Measurement, names: Sequence[str]) -> float:
+    return sum(row.latency_us for row in answer.rows if row.output in names)
+
+
+def _unclear(trial: _Trial, reason: str) -> Evidence:
+    return Evidence(trial.pair, trial.first.shape, "", None, None, None, None, Verdict.UNCLEAR, reason)
+
+
+def _by_times(
+    trials: Sequence[_Trial], oracle: Oracle, cache: Cache, progress: Progress | None
+) -> list[Evidence]:
+    """Compares the times of each pair; everything that is needed is asked for at once."""
+    if not trials:
+        return []
+    models = [
+        built
+        for trial in trials
+        for built in (
+            trial.both,
+            trial.first,
+            alone(trial.pair.last, trial.first.shape),
+            reference(trial.first.shape, 1),
+            reference(trial.first.shape, _LONG),
+        )
+    ]
+    answers = _ask(models, oracle, cache, progress)
+    return [_compared(trial, answers[5 * i : 5 * i + 5]) for i, trial in enumerate(trials)]
+
+
+@dataclass(frozen=True)
+class _Time:
+    """A time and one standard deviation of it, in microseconds."""
+
+    us: float
+    spread: float
+
+    def __add__(self, other: _Time) -> _Time:
+        return _Time(self.us + other.us, hypot(self.spread, other.spread))
+
+    def __mul__(self, factor: float) -> _Time:
+        return _Time(self.us * factor, self.spread * abs(factor))
+
+
+def _compared(trial: _Trial, answers: Sequence[Answer]) -> Evidence:
+    both, first, last, short, long = (_time(answer) for answer in answers)
+    if both is None or first is None or last is None:
+        failed = next((a.reason for a in answers[:3] if isinstance(a, Unmeasured)), "no time")
+        return _unclear(trial, failed.splitlines()[0] if failed else "not measured")
+    call = _call(short, long)
+    saved = first + last + both * -1.0 + call * -1.0
+    needed = ALPHA * max(min(first.us, last.us) - call.us, 0.0)
+    verdict, reason = _verdict(saved, needed)
+    times = (first.us, last.us, both.us, call.us)
+    return Evidence(trial.pair, trial.first.shape, "times", *times, verdict, reason)
+
+
+def _verdict(saved: _Time, needed: float) -> tuple[Verdict, str]:
+    if needed <= 0.0:
+        return Verdict.UNCLEAR, "one of the two costs no more than an empty call"
+    if abs(saved.us - needed) < _SIGMAS * saved.spread:
+        return Verdict.UNCLEAR, f"the difference is within the noise ({saved.spread:.3g} us)"
+    return (Verdict.FUSED if saved.us > needed else Verdict.APART), ""
+
+
+def _call(short: _Time | None, long: _Time | None) -> _Time:
+    """What a call costs besides its operators: the intercept of the time over the chain's length."""
+    if short is None or long is None:
+        return _Time(0.0, 0.0)
+    found = short * (_LONG / (_LONG - 1)) + long * (-1.0 / (_LONG - 1))
+    return _Time(min(max(found.us, 0.0), short.us), found.spread)
+
+
+def _time(answer: Answer) -> _Time | None:
+    if isinstance(answer, Unmeasured) or answer.unpriced:
+        return None
+    return _Time(answer.latency_us, answer.latency_us * float(answer.details.get(NOISE, 0.0)))
