@@ -50,7 +50,7 @@ def describe(tensor: ir.TensorProtocol, axis: int, target: Target) -> WeightDesc
 
     Cached by the tensor's identity: tensors are immutable and shared between clones of a model.
     """
-    if not target.weights_compressed or axis >= len(tensor.shape):
+    if not target.weights_matter or axis >= len(tensor.shape):
         return unread(int(tensor.size), target)
     key = (id(tensor), axis, target.precision)
     known = _cache.get(key)

@@ -23,3 +23,9 @@ class RewriteFailed(HwoptError):
     """A rewrite broke an invariant of the model: a bug in hwopt, never the user's fault."""
 
     exit_code = 3
+
+
+class Interrupted(HwoptError):
+    """The user stopped it (Ctrl-C); the text says what was kept and how to go on."""
+
+    exit_code = 130

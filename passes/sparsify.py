@@ -1,7 +1,7 @@
 """Gemm or 1x1 Conv  -->  the same with its smallest weights at zero (LOSSY).
 
-For targets whose weight stream is compressed: a zero is cheap to fetch there, though not
-skipped. Magnitude per layer (Han et al., "Learning both Weights and Connections", NIPS 2015,
+For targets whose weight stream is compressed (a zero is cheap to fetch there, though not
+skipped), or whose array skips zeros wherever they stand. Magnitude per layer (Han et al., "Learning both Weights and Connections", NIPS 2015,
 section 3); the weights that stay are refitted.
 """
 
@@ -35,7 +35,7 @@ class Sparsify(Pass):
     summary = "a large 1x1 Conv or Gemm --> most of its weights zero"
 
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
-        if not target.weights_compressed:
+        if not target.gains_from("unstructured"):
             return
         smallest = SMALLEST_SHARE * sum(_weight_elements(node) for node in model.graph)
         for node in model.graph:

@@ -7,8 +7,9 @@ stopped, and one that is made larger pays only for what is new.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -54,24 +55,55 @@ def measure_campaign(
     """Measures the samples (parts in context, whole networks as they are), one row per fused group.
 
     What cannot be measured is counted, never written: samples without an answer, or whose
-    activations do not fit the target's innermost memory, and groups without a figure. A group
+    activations do not fit the target's arena memory, and groups without a figure. A group
     that the oracle ran inside its neighbours is written with latency 0: it was free there.
+    """
+    measured = measure_rows(target, oracle, samples, cache, on_batch, batch)
+    kinds = Counter(row.signature.kind for row in measured.rows)
+    data_sha256 = dataset.write_samples(out, measured.rows)
+    return Campaign(measured.samples, dict(sorted(kinds.items())), measured.dropped, data_sha256)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What an oracle said of samples: the groups that it has a figure for, and what was dropped and why."""
+
+    rows: tuple[dataset.Sample, ...]
+    samples: int
+    dropped: Mapping[str, int]
+
+
+def measure_rows(
+    target: Target,
+    oracle: Oracle,
+    samples: Iterable[Sample],
+    cache: Cache,
+    on_batch: OnBatch | None = None,
+    batch: int = BATCH,
+) -> Measured:
+    """The measured groups of the samples, in the samples' order; nothing is written.
+
+    on_batch: called whenever the oracle has answered more samples, with the rows read off so far.
     """
     rows: list[dataset.Sample] = []
     dropped: Counter[str] = Counter()
+    tell = on_batch or (lambda done, found: None)
     done = 0
     iterator = iter(samples)
     while part := list(islice(iterator, batch)):
         jobs = [Job(model_bytes(sample.model), in_context=not sample.whole) for sample in part]
-        for sample, answer in zip(part, measure_cached(oracle, jobs, cache), strict=True):
+        answers = measure_cached(oracle, jobs, cache, partial(_tell_part, tell, done, len(rows)))
+        for sample, answer in zip(part, answers, strict=True):
             rows.extend(rows_of(sample, answer, target, dropped))
         done += len(part)
-        if on_batch is not None:
-            on_batch(done, len(rows))
-    kinds = Counter(row.signature.kind for row in rows)
-    return Campaign(
-        done, dict(sorted(kinds.items())), dict(dropped.most_common()), dataset.write_samples(out, rows)
-    )
+        tell(done, len(rows))
+    return Measured(tuple(rows), done, dict(dropped.most_common()))
+
+
+def _tell_part(tell: OnBatch, before: int, rows: int, answered: int, jobs: int) -> None:
+    """Progress inside a batch, whose rows are read off when it is complete."""
+    if answered < jobs:
+        tell(before + answered, rows)
 
 
 def rows_of(sample: Sample, answer: Answer, target: Target, dropped: Counter[str]) -> list[dataset.Sample]:
@@ -80,9 +112,14 @@ def rows_of(sample: Sample, answer: Answer, target: Target, dropped: Counter[str
     if reason or isinstance(answer, Unmeasured):
         dropped[f"sample: {reason}"[:_REASON_LENGTH]] += 1
         return []
-    by_output = {row.output: row for row in answer.rows}
+    subgraphs = partition(sample.model, infer_shapes(sample.model, {}), target).subgraphs
+    rows = answer.rows or _total_as_row(answer, subgraphs)
+    if not rows:
+        dropped["sample: the oracle gives no rows, and the sample is no single group"] += 1
+        return []
+    by_output = {row.output: row for row in rows}
     found = []
-    for subgraph in partition(sample.model, infer_shapes(sample.model, {}), target).subgraphs:
+    for subgraph in subgraphs:
         parts = list(_rows_inside(subgraph, by_output))
         reason = _without_price(subgraph, parts, answer)
         if reason:
@@ -92,12 +129,20 @@ def rows_of(sample: Sample, answer: Answer, target: Target, dropped: Counter[str
     return found
 
 
+def _total_as_row(answer: Measurement, subgraphs: Sequence[Subgraph]) -> tuple[Row, ...]:
+    """The total as the row of the only group: what a device says that times whole models."""
+    groups = [group for group in subgraphs if group.kind != VIEW]
+    if len(groups) != 1:
+        return ()
+    return (Row(groups[0].outputs[0].name or "", answer.latency_us, weight_bytes=answer.weight_bytes or 0),)
+
+
 def unusable(answer: Answer, target: Target) -> str:
     """Why a whole answer cannot be used; "" where it can."""
     if isinstance(answer, Unmeasured):
         return answer.reason.splitlines()[0] if answer.reason else "unmeasured"
-    if answer.peak_bytes is not None and answer.peak_bytes > target.memories[0].bytes:
-        return f"activations do not fit {target.memories[0].name}"
+    if answer.peak_bytes is not None and answer.peak_bytes > target.arena_memory.bytes:
+        return f"activations do not fit {target.arena_memory.name}"
     return ""
 
 
