@@ -139,3 +139,13 @@ def _answer_for(sample: Sample) -> Measurement:
     answer = Counting().measure([Job(ir.to_proto(sample.model).SerializeToString())])[0]
     assert isinstance(answer, Measurement)
     return answer
+
+
+def test_an_oracle_that_only_times_whole_models_teaches_single_groups(target: Target) -> None:
+    net = Net("one", WeightStyle(), (3,))
+    one = Sample("one-1", "operators", "", net.model(net.conv(net.input(1, 8, 6, 6), 8, 3, 1, "relu")))
+    dropped: Counter[str] = Counter()
+    found = rows_of(one, Measurement(7.5), target, dropped)
+    assert [(row.signature.kind, row.latency_us) for row in found] == [("conv", 7.5)]
+    assert rows_of(_residual(), Measurement(7.5), target, dropped) == []
+    assert dropped == {"sample: the oracle gives no rows, and the sample is no single group": 1}
