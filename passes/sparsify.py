@@ -1,8 +1,8 @@
 """Gemm or 1x1 Conv  -->  the same with its smallest weights at zero (LOSSY).
 
 For targets whose weight stream is compressed (a zero is cheap to fetch there, though not
-skipped), or whose array skips zeros wherever they stand. Magnitude per layer (Han et al., "Learning both Weights and Connections", NIPS 2015,
-section 3); the weights that stay are refitted.
+skipped), or whose array skips zeros wherever they stand. Magnitude per layer (Han et al., "Learning
+both Weights and Connections", NIPS 2015, section 3); the weights that stay are refitted.
 """
 
 from __future__ import annotations
