@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ InputShapes = Mapping[str, tuple[int, ...]]
 Ask = Callable[[Sequence[Job]], list[Answer]]
 Exact = Mapping[Signature, float]
 _REASON_LENGTH = 100
+_TOGETHER = 7  # rewrites of one network that are asked with it in one call
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,20 @@ def measure_networks(
 def measure_rewrites(
     subject: Subject, values: Sequence[Value], target: Target, ask: Ask, dropped: Counter[str]
 ) -> list[tuple[Value, Facts, Facts]]:
-    """Each value with the network before and after it; the oracle sees all of them in one call."""
-    written: list[tuple[Value, ir.Model]] = []
-    for value in values:
-        try:
-            written.append((value, rewrite(subject.model, [value])))
-        except HwoptError as error:
-            dropped[f"rewrite: {error}"[:_REASON_LENGTH]] += 1
+    """Each value with the network before and after it.
+
+    A few at a time, the network itself among them: what is measured together can be compared.
+    """
+    found = []
+    for start in range(0, len(values), _TOGETHER):
+        found += _measure_together(subject, values[start : start + _TOGETHER], target, ask, dropped)
+    return found
+
+
+def _measure_together(
+    subject: Subject, values: Sequence[Value], target: Target, ask: Ask, dropped: Counter[str]
+) -> list[tuple[Value, Facts, Facts]]:
+    written = list(_written(subject, values, dropped))
     models = [subject.model, *(model for _, model in written)]
     answers = ask([Job(bound_bytes(model, subject.input_shapes)) for model in models])
     base = _facts(subject, subject.model, answers[0], target, dropped)
@@ -149,6 +157,16 @@ def measure_rewrites(
         else:
             found.append((value, base, facts))
     return found
+
+
+def _written(
+    subject: Subject, values: Sequence[Value], dropped: Counter[str]
+) -> Iterator[tuple[Value, ir.Model]]:
+    for value in values:
+        try:
+            yield value, rewrite(subject.model, [value])
+        except HwoptError as error:
+            dropped[f"rewrite: {error}"[:_REASON_LENGTH]] += 1
 
 
 def network_of(subject: Subject, facts: Facts) -> Network:
