@@ -131,11 +131,26 @@ CASES: dict[str, Case] = {
     "Mul per channel": _per_channel("Mul"),
     "Add broadcast": _gate("Add"),
     "Mul broadcast": _gate("Mul"),
-    **{f"activation {word}": _act(word) for word in (
-        "relu", "relu6", "leaky", "sigmoid", "tanh", "hswish", "hswish_parts", "hsigmoid", "silu")},
-    **{op_type: _unary(op_type) for op_type in ("Elu", "Exp", "Abs", "Neg", "Sqrt", "Log", "Erf", "Softplus", "Reciprocal")},
-    "PRelu": lambda net: nodes.prelu(net, _image(net)),
-    "Gelu": lambda net: nodes.gelu(net, _image(net)),
+    **{
+        f"activation {word}": _act(word)
+        for word in (
+            "relu",
+            "relu6",
+            "leaky",
+            "sigmoid",
+            "tanh",
+            "hswish",
+            "hswish_parts",
+            "hsigmoid",
+            "silu",
+        )
+    },
+    **{
+        op_type: _unary(op_type)
+        for op_type in ("Elu", "Exp", "Abs", "Neg", "Sqrt", "Log", "Erf", "Softplus", "Reciprocal")
+    },
+    "PRelu": lambda net: net.activate(_image(net), "prelu"),
+    "Gelu": lambda net: net.activate(_image(net), "gelu"),
     "Gelu written out": lambda net: nodes.gelu_parts(net, _image(net)),
     "BatchNormalization": lambda net: nodes.batch_norm(net, net.concat([_image(net), _image(net)])),
     "LayerNormalization": lambda net: nodes.layer_norm(net, _tokens(net)),

@@ -18,6 +18,7 @@ from hwopt.cost.sampling_cut import (
     affordable,
     cut,
     fused_groups,
+    peak_elements,
     random_part,
     shape_key,
     without_unused_inputs,
@@ -33,10 +34,14 @@ INPUT_SIZES = (96, 112, 128, 160, 192, 224)
 WHOLE_SIZES = (224, 192, 160, 128, 96)
 ACTS = ("relu6", "relu6", "relu6", "relu", "relu", "relu", "hswish", "leaky", "silu")
 WIDTHS = (0.35, 0.5, 0.75, 0.85, 0.9, 1.0, 1.1, 1.25, 1.4)
-SIZE_MULTIPLES = {"unet": 32, "yolo": 32}
+SIZE_MULTIPLES = {
+    **dict.fromkeys(("unet", "yolo", "efficientdet", "deeplab", "densenet", "convnext", "vit"), 32),
+    "enet": 16,
+}
 SMALL_INPUTS = {"keyword_spotting": (32, 49, 64), "ssd": (160, 192, 224)}
 BOTTLENECK_FAMILIES = ("mobilenet_v2", "efficientnet_lite", "mnasnet", "efficientnet_edgetpu", "mobilenet_v3")
 WHOLE_NETWORK_LIMIT = 1.2e9  # multiply-adds
+WHOLE_NETWORK_PEAK = 1_700_000  # elements at one time: 2 MiB of int8 with something to spare
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,11 @@ def samples(seed: int, start: int, stop: int) -> Iterator[Sample]:
         yield sample(seed, index)
 
 
-def whole_networks(seed: int, count: int = 45) -> Iterator[Sample]:
+def whole_networks(seed: int, count: int = 76) -> Iterator[Sample]:
     """Complete networks of every family; inverted bottlenecks at 224, 192, 160, 128 and 96 first."""
     plan = [(family, size) for family in BOTTLENECK_FAMILIES for size in WHOLE_SIZES]
     others = [family for family in FAMILIES if family not in BOTTLENECK_FAMILIES]
-    plan += [(family, size) for size in (160, 128, 96) for family in others]
+    plan += [(family, size) for size in (128, 96, 160) for family in others]
     for index, (family, size) in enumerate(plan[:count]):
         yield _whole(seed, index, family, size)
 
@@ -108,7 +113,7 @@ def _whole(seed: int, index: int, family: str, size: int) -> Sample:
         network = _network(
             family, _draw(rng, float(rng.choice([0.05, 0.1, 0.2]))), shape, (seed, 1_000_000 + index, attempt)
         )
-        if affordable(network, WHOLE_NETWORK_LIMIT):
+        if affordable(network, WHOLE_NETWORK_LIMIT) and peak_elements(network) <= WHOLE_NETWORK_PEAK:
             break
     name = f"whole-{family}-{size}-{seed}-{index}"
     return Sample(name, family, name, network, whole=True)

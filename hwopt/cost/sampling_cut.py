@@ -15,7 +15,7 @@ SINGLE_SHARE = 0.45
 PAIR_OF_BLOCKS = 0.2
 MAX_WORKING_SET = 1_900_000  # elements read and written by one operator
 MAX_MACS = 8e8
-ACTIVATIONS = ("Clip", "Relu", "LeakyRelu", "HardSwish", "Sigmoid", "HardSigmoid", "Tanh")
+ACTIVATIONS = ("Clip", "Relu", "LeakyRelu", "HardSwish", "Sigmoid", "HardSigmoid", "Tanh", "PRelu", "Gelu")
 FOLLOWERS = ("Clip", "Relu")
 
 
@@ -87,18 +87,33 @@ def affordable(model: ir.Model, limit: float = MAX_MACS) -> bool:
 
 
 def macs(node: ir.Node) -> int:
-    """Multiply-adds of a convolution or matrix product with a constant weight; 0 for anything else."""
+    """Multiply-adds of a convolution or matrix product; 0 for anything else."""
     weight = node.inputs[1] if len(node.inputs) > 1 else None
+    data = node.inputs[0] if node.inputs else None
     if not is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul") or weight is None or weight.shape is None:
         return 0
-    shape = dims(weight)
-    if is_op(node, "Conv"):
-        return int(np.prod(dims(node.outputs[0]))) * int(np.prod(shape[1:]))
-    data = node.inputs[0]
     assert data is not None
-    return (
-        int(np.prod(dims(data))) * int(np.prod(shape)) // (shape[0] if not is_op(node, "Gemm") else shape[1])
-    )
+    if is_op(node, "Conv"):
+        return int(np.prod(dims(node.outputs[0]))) * int(np.prod(dims(weight)[1:]))
+    if is_op(node, "ConvTranspose"):
+        return int(np.prod(dims(data))) * int(np.prod(dims(weight)[1:]))
+    return int(np.prod(dims(node.outputs[0]))) * dims(data)[-1]
+
+
+def peak_elements(model: ir.Model) -> int:
+    """The most elements of feature maps that are needed at one time, operators in graph order."""
+    last: dict[ir.Value, int] = {}
+    nodes = list(model.graph)
+    for number, node in enumerate(nodes):
+        last.update((v, number) for v in node.inputs if v is not None and constant(v) is None)
+    last.update((v, len(nodes)) for v in model.graph.outputs)
+    live = {v: int(np.prod(dims(v))) for v in model.graph.inputs}
+    peak = 0
+    for number, node in enumerate(nodes):
+        live.update((v, int(np.prod(dims(v)))) for v in node.outputs)
+        peak = max(peak, sum(live.values()))
+        live = {v: size for v, size in live.items() if last.get(v, number) > number}
+    return peak
 
 
 def _working_set(node: ir.Node) -> int:

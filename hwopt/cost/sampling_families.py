@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from hwopt.cost import sampling_attention as attention
 from hwopt.cost import sampling_blocks as blocks
 from hwopt.cost import sampling_dense as dense
+from hwopt.cost import sampling_modern as modern
 from hwopt.cost.sampling_blocks import Draw
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import channels, dims
@@ -243,6 +245,17 @@ FAMILIES: dict[str, Family] = {
     "lcnet": lcnet,
     "yolo": dense.yolo,
     "keyword_spotting": keyword_spotting,
+    "regnet": modern.regnet,
+    "densenet": modern.densenet,
+    "inception": modern.inception,
+    "repvgg": modern.repvgg,
+    "ghostnet": modern.ghostnet,
+    "efficientdet": modern.efficientdet,
+    "deeplab": modern.deeplab,
+    "enet": modern.enet,
+    "convnext": attention.convnext,
+    "vit": attention.vit,
+    "mobilevit": attention.mobilevit,
 }
 # Inverted bottlenecks are what the passes rewrite most: their families are drawn more often.
 FAMILY_WEIGHTS: dict[str, int] = {

@@ -12,11 +12,12 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.sampling_shapes import broadcast, channels, dims, same_pads
-from hwopt.cost.sampling_weights import WeightStyle, lazy_weight, optimised_style
+from hwopt.cost.sampling_weights import WeightStyle, layer_style, lazy_weight, optimised_style
 
 BLOCK_KEY = "hwopt.cost.sampling.block"
 OPSET = 13
 HARD_SWISH_OPSET = 14
+GELU_OPSET = 20
 Seed = tuple[int, ...]
 Attributes = Mapping[str, int | float | str | Sequence[int]]
 
@@ -25,7 +26,7 @@ class Net:
     """Appends operators one by one; every method takes values and returns the result's value.
 
     Shapes are NCHW with batch 1. `act` is one of "", relu, relu6, leaky, hswish, hswish_parts,
-    silu, hsigmoid, sigmoid, tanh.
+    silu, hsigmoid, sigmoid, tanh, gelu, prelu.
     """
 
     def __init__(self, name: str, style: WeightStyle, seed: Seed) -> None:
@@ -73,7 +74,7 @@ class Net:
 
     def depthwise(self, x: ir.Value, k: int = 3, s: int = 1, act: str = "") -> ir.Value:
         """A depthwise convolution."""
-        return self.activate(self._conv(x, channels(x), (k, k), s, channels(x), self.style), act)
+        return self.activate(self._conv(x, channels(x), (k, k), s, channels(x), self._layer()), act)
 
     def window(
         self,
@@ -86,7 +87,7 @@ class Net:
         act: str = "",
     ) -> ir.Value:
         """A convolution of any kernel, stride, dilation and number of groups."""
-        return self.activate(self._conv(x, out, kernel, s, groups, self.style, dilation), act)
+        return self.activate(self._conv(x, out, kernel, s, groups, self._layer(), dilation), act)
 
     def diagonal(self, x: ir.Value, k: int = 3, s: int = 1, act: str = "") -> ir.Value:
         """A dense convolution that does what a depthwise one did: zero off the diagonal."""
@@ -96,7 +97,7 @@ class Net:
     def conv_transpose(self, x: ir.Value, out: int, k: int = 2, s: int = 2, act: str = "") -> ir.Value:
         """A transposed convolution that enlarges s times."""
         _, c, h, w = dims(x)
-        weight = self._weight((c, out, k, k), self.style)
+        weight = self._weight((c, out, k, k), self._layer())
         bias = self.vector(out)
         pad = (k - s + 1) // 2
         extra = s - k + 2 * pad
@@ -118,7 +119,7 @@ class Net:
     def matmul(self, x: ir.Value, out: int) -> ir.Value:
         """A matrix product with a constant on the right; works on the last axis."""
         shape = dims(x)
-        weight = self._weight((shape[-1], out), self.style)
+        weight = self._weight((shape[-1], out), self._layer())
         return self.node("MatMul", [x, weight], (*shape[:-1], out))
 
     # -- elementwise, shape and pooling -----------------------------------------------------
@@ -160,9 +161,15 @@ class Net:
         return self.node("Concat", values, (1, sum(map(channels, values)), h, w), {"axis": 1})
 
     def split(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """Two halves of the channels, by two Slice nodes."""
-        half = channels(x) // 2
-        return self._channel_slice(x, 0, half), self._channel_slice(x, half, channels(x))
+        """Two halves of the channels, by two Slice nodes or one Split."""
+        _, c, h, w = dims(x)
+        half = c // 2
+        if self.rng.random() < 0.5:
+            return self._channel_slice(x, 0, half), self._channel_slice(x, half, c)
+        sizes = self.constant(np.array([half, c - half], np.int64))
+        shapes = [(1, half, h, w), (1, c - half, h, w)]
+        left, right = self.node_of_many("Split", [x, sizes], shapes, {"axis": 1})
+        return left, right
 
     def shuffle(self, x: ir.Value, groups: int = 2) -> ir.Value:
         """ShuffleNet's channel shuffle: reshape, transpose, reshape."""
@@ -201,8 +208,16 @@ class Net:
             return self.mul(x, self.activate(x, "sigmoid"))
         if act == "hsigmoid":
             return self.node("HardSigmoid", [x], dims(x), {"alpha": 1 / 6, "beta": 0.5})
+        if act == "gelu":
+            return self.node("Gelu", [x], dims(x), None, GELU_OPSET)
+        if act == "prelu":
+            slope = self.constant(self.rng.uniform(0.05, 0.4, (channels(x), 1, 1)).astype(np.float32))
+            return self.node("PRelu", [x, slope], dims(x))
         op_type = {"relu": "Relu", "leaky": "LeakyRelu", "sigmoid": "Sigmoid", "tanh": "Tanh"}[act]
         return self.node(op_type, [x], dims(x), {"alpha": 0.1} if act == "leaky" else None)
+
+    def _layer(self) -> WeightStyle:
+        return layer_style(self.style, self.rng)
 
     # -- the ground -------------------------------------------------------------------------
 
@@ -245,12 +260,14 @@ class Net:
         return self.node("Reshape", [x, self.constant(np.array(shape, np.int64))], shape)
 
     def _weight(self, shape: tuple[int, ...], style: WeightStyle) -> ir.Value:
-        return self._initializer(lazy_weight(shape, style, (*self.seed, len(self._initializers))))
+        return self._initializer(lazy_weight(shape, style, self._weight_seed()))
 
     def vector(self, size: int) -> ir.Value:
         """A constant vector of this size, drawn like a weight."""
-        seed = (*self.seed, len(self._initializers))
-        return self._initializer(lazy_weight((size, 1), self.style, seed), (size,))
+        return self._initializer(lazy_weight((size, 1), self.style, self._weight_seed()), (size,))
+
+    def _weight_seed(self) -> Seed:
+        return (*self.seed, 100 + len(self._initializers))  # low numbers are other streams'
 
     def constant(self, array: np.ndarray) -> ir.Value:
         """An initializer that holds this array."""

@@ -1,7 +1,6 @@
-"""Operators of sampled networks that convolutional networks of the first hour did not have.
+"""Normalisation, attention, reductions, pools and resizes of every form, for sampled networks.
 
-Normalisation, attention, reductions, pools and resizes of every form; each function appends to
-a `Net` and returns the result's value.
+Each function appends to a `Net` and returns the result's value.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import broadcast, channels, dims
 
 LAYER_NORM_OPSET = 17
-GELU_OPSET = 20
-PARTS_OPSET = 13  # ReduceSum and Squeeze take their axes as input from here on
 
 
 def batch_norm(net: Net, x: ir.Value, act: str = "") -> ir.Value:
@@ -56,14 +53,21 @@ def instance_norm(net: Net, x: ir.Value) -> ir.Value:
 
 
 def reduce(net: Net, x: ir.Value, op_type: str, axes: Sequence[int], keep: bool = True) -> ir.Value:
-    """ReduceMean, ReduceMax (axes as attribute) or ReduceSum (axes as input)."""
+    """ReduceMean, ReduceMax, ReduceMin (axes as attribute: opset below 18) or ReduceSum (as input)."""
     shape = dims(x)
     chosen = {axis % len(shape) for axis in axes}
     kept = tuple(1 if i in chosen else n for i, n in enumerate(shape) if keep or i not in chosen)
-    attributes: dict[str, int | float | str | Sequence[int]] = {"keepdims": int(keep)}
     if op_type == "ReduceSum":
-        return net.node(op_type, [x, net.constant(np.array(axes, np.int64))], kept, attributes)
-    return net.node(op_type, [x], kept, {"axes": list(axes), **attributes})
+        names = net.constant(np.array(axes, np.int64))
+        return net.node(op_type, [x, names], kept, {"keepdims": int(keep)})
+    return net.node(op_type, [x], kept, {"axes": list(axes), "keepdims": int(keep)})
+
+
+def mean_of_tokens(net: Net, x: ir.Value) -> ir.Value:
+    """[1, N, C] as its mean [1, C], by a sum: valid in every opset."""
+    return net.mul(
+        reduce(net, x, "ReduceSum", (1,), keep=False), net.constant(np.array(1 / dims(x)[1], np.float32))
+    )
 
 
 def extrema(net: Net, op_type: str, x: ir.Value, y: ir.Value) -> ir.Value:
@@ -71,22 +75,11 @@ def extrema(net: Net, op_type: str, x: ir.Value, y: ir.Value) -> ir.Value:
     return net.node(op_type, [x, y], broadcast(x, y))
 
 
-def gelu(net: Net, x: ir.Value) -> ir.Value:
-    """Gelu as one operator."""
-    return net.node("Gelu", [x], dims(x), None, GELU_OPSET)
-
-
 def gelu_parts(net: Net, x: ir.Value) -> ir.Value:
     """Gelu as exporters write it with the error function: 0.5 * x * (1 + erf(x / sqrt 2))."""
     inner = net.node("Div", [x, net.constant(np.array(2**0.5, np.float32))], dims(x))
     one = net.add(net.node("Erf", [inner], dims(x)), net.constant(np.array(1.0, np.float32)))
     return net.mul(net.mul(x, one), net.constant(np.array(0.5, np.float32)))
-
-
-def prelu(net: Net, x: ir.Value) -> ir.Value:
-    """PRelu with a slope per channel."""
-    slope = net.constant(net.rng.uniform(0.05, 0.4, (channels(x), 1, 1)).astype(np.float32))
-    return net.node("PRelu", [x, slope], dims(x))
 
 
 def unary(net: Net, x: ir.Value, op_type: str) -> ir.Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
+from hwopt.cost import sampling_nodes as nodes
 from hwopt.cost.sampling_blocks import round_channels
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import channels, dims
@@ -17,12 +18,16 @@ MIN_SIZE = 4
 MAX_ELEMENTS = 900_000  # of the input: larger ones overflow the memories of every target
 ACTS = (*("",) * 3, "relu", "relu", "relu6", "relu6", "hswish", "silu", "leaky", "sigmoid", "hsigmoid")
 
+# Not 0: numpy pads short seeds with zeros, so that (1, 2) and (1, 2, 0) are one stream, and the
+# number that said "an operator" would also say which.
+_STREAM = 2
+
 Operator = Callable[[Net, ir.Value], ir.Value]
 
 
 def operator_net(seed: tuple[int, ...], operators: dict[str, Operator], weights: dict[str, int]) -> ir.Model:
     """One operator on one random input; `operators` maps kinds to builders, `weights` to frequencies."""
-    rng = np.random.default_rng((*seed, 0))
+    rng = np.random.default_rng((*seed, _STREAM))
     kinds = sorted(operators)
     share = np.array([weights.get(kind, 1) for kind in kinds], np.float64)
     kind = kinds[int(rng.choice(len(kinds), p=share / share.sum()))]
@@ -118,20 +123,51 @@ def gate(net: Net, x: ir.Value) -> ir.Value:
 
 
 def product(net: Net, x: ir.Value) -> ir.Value:
-    """An elementwise product or difference of equals."""
-    other = net.input(*dims(x))
-    return net.mul(x, other) if net.rng.random() < 0.6 else net.sub(x, other)
+    """An elementwise product, difference or extremum of equals."""
+    other, draw = net.input(*dims(x)), net.rng.random()
+    if draw < 0.45:
+        return net.mul(x, other)
+    return net.sub(x, other) if draw < 0.75 else nodes.extrema(net, "Min" if draw < 0.85 else "Max", x, other)
+
+
+def scale(net: Net, x: ir.Value) -> ir.Value:
+    """Arithmetic with a constant: a number or one per channel; or a norm that stands alone."""
+    draw, c = net.rng.random(), channels(x)
+    if draw < 0.25:
+        return nodes.batch_norm(net, net.concat([x, net.input(*dims(x))]), _act(net) if draw < 0.1 else "")
+    shape = (c, 1, 1) if draw < 0.65 else ()
+    constant = net.constant(np.asarray(net.rng.uniform(0.2, 3.0, shape), np.float32))
+    op_type = ("Add", "Mul", "Sub", "Div")[int(net.rng.integers(4))]
+    return net.node(op_type, [x, constant], dims(x))
 
 
 def pool(net: Net, x: ir.Value) -> ir.Value:
-    """Max or average pooling."""
-    kind = "MaxPool" if net.rng.random() < 0.6 else "AveragePool"
-    return net.pool(x, kind, int(net.rng.choice([2, 3, 3, 5])), int(net.rng.choice([1, 2, 2])))
+    """Max or average pooling: square or not, overlapping or not, with and without padding."""
+    kind = "MaxPool" if net.rng.random() < 0.55 else "AveragePool"
+    if net.rng.random() < 0.6:
+        return net.pool(x, kind, int(net.rng.choice([2, 3, 3, 5, 7])), int(net.rng.choice([1, 2, 2])))
+    size = dims(x)[2:]
+    kernel = [min(int(net.rng.choice([1, 2, 2, 3, 4, 7])), n) for n in size]
+    strides = [int(net.rng.choice([1, 2, 2, k])) for k in kernel]
+    ceil = kernel == strides and all(n % k == 0 for n, k in zip(size, kernel, strict=True))
+    strides = [min(s, 3) for s in strides]
+    return nodes.window_pool(net, x, kind, (kernel[0], kernel[1]), (strides[0], strides[1]), ceil)
 
 
 def global_pool(net: Net, x: ir.Value) -> ir.Value:
-    """Global average pooling."""
-    return net.global_pool(x)
+    """Global pooling, average or (rarely) maximum."""
+    if net.rng.random() < 0.8:
+        return net.global_pool(x)
+    return net.node("GlobalMaxPool", [x], (1, channels(x), 1, 1))
+
+
+def reduction(net: Net, x: ir.Value) -> ir.Value:
+    """Sums, means and extrema over the image, over one axis, or over the channels."""
+    op_type = ("ReduceMean", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")[int(net.rng.integers(5))]
+    if net.rng.random() < 0.4:
+        return nodes.reduce(net, _tokens(net), op_type, ((1,), (-1,))[int(net.rng.integers(2))])
+    axes = ((2, 3), (2, 3), (3,), (2,), (1,))[int(net.rng.integers(5))]
+    return nodes.reduce(net, x, op_type, axes, bool(net.rng.random() < 0.7))
 
 
 def activation(net: Net, x: ir.Value) -> ir.Value:
@@ -139,83 +175,169 @@ def activation(net: Net, x: ir.Value) -> ir.Value:
     if net.rng.random() < 0.7:
         _, c, h, w = dims(x)
         x = net.concat([x, net.input(1, max(1, c // 2), h, w)])
-    kinds = ("hswish", "hswish_parts", "silu", "sigmoid", "hsigmoid", "tanh", "leaky", "relu", "relu6")
-    return net.activate(x, kinds[int(net.rng.integers(len(kinds)))])
+    kinds = (
+        "hswish", "hswish_parts", "silu", "silu", "sigmoid", "sigmoid", "hsigmoid", "tanh", "leaky", "leaky",
+        "relu", "relu6", "gelu", "prelu", "Elu", "Exp", "Abs", "Neg",
+    )  # fmt: skip
+    kind = kinds[int(net.rng.integers(len(kinds)))]
+    return nodes.unary(net, x, kind) if kind[0].isupper() else net.activate(x, kind)
 
 
-def enlarge(net: Net, x: ir.Value) -> ir.Value:
-    """Resizing by two, or a transposed convolution, of a quarter of the size."""
+def _small(net: Net, x: ir.Value) -> ir.Value:
+    """An input of a quarter of the size, to be enlarged."""
     _, c, h, w = dims(x)
-    small = net.input(1, min(c, 256), max(4, h // 2), max(4, w // 2))
-    if net.rng.random() < 0.5:
-        return net.resize(small, 2, "nearest" if net.rng.random() < 0.6 else "linear")
-    out = min(any_channels(net.rng), 128)
-    return net.conv_transpose(small, out, int(net.rng.choice([2, 2, 3, 4])), 2, _act(net))
+    return net.input(1, min(c, 256), max(4, h // 2), max(4, w // 2))
+
+
+def resize(net: Net, x: ir.Value) -> ir.Value:
+    """Resizing by two, rarely by four; nearest, bilinear with either grid."""
+    small, draw = _small(net, x), net.rng.random()
+    _, _, h, w = dims(small)
+    if draw < 0.7:
+        return net.resize(small, 2, "nearest" if draw < 0.4 else "linear")
+    if draw < 0.85:
+        return nodes.resize_to(net, small, (2 * h - 1, 2 * w - 1), "linear", "align_corners")
+    if h * w > 28 * 28:
+        return net.resize(small, 2, "linear")
+    return nodes.resize_to(net, small, (4 * h, 4 * w), "nearest", "asymmetric")
+
+
+def transposed(net: Net, x: ir.Value) -> ir.Value:
+    """A transposed convolution that enlarges by two."""
+    small = _small(net, x)
+    out = min(any_channels(net.rng), 160)
+    return net.conv_transpose(small, out, int(net.rng.choice([2, 2, 3, 3, 4, 5])), 2, _act(net))
 
 
 def concat(net: Net, x: ir.Value) -> ir.Value:
-    """Concatenation of two maps along the channels."""
+    """Concatenation of two to four maps along the channels, sometimes of something computed."""
     _, _, h, w = dims(x)
-    most = max(4, MAX_ELEMENTS // (h * w))
-    return net.concat([x, net.input(1, min(any_channels(net.rng), most), h, w)])
+    most = max(4, MAX_ELEMENTS // (h * w) // 2)
+    others = [
+        net.input(1, min(any_channels(net.rng), most), h, w) for _ in range(int(net.rng.choice([1, 1, 2, 3])))
+    ]
+    if net.rng.random() < 0.4:
+        x = net.conv(x, min(_out(net, x, 1), most), act=_act(net))
+    y = net.concat([x, *others])
+    return net.conv(y, _out(net, y, 1), act=_act(net)) if net.rng.random() < 0.4 else y
+
+
+def split(net: Net, x: ir.Value) -> ir.Value:
+    """A map cut along the channels, its parts computed with; some cuts are free, some are copies."""
+    _, c, h, w = dims(x)
+    if c % 2:
+        return net.node("Concat", [x, x], (1, 2 * c, h, w), {"axis": 1})
+    left, right = net.split(net.conv(x, c, act=_act(net)) if net.rng.random() < 0.4 else x)
+    draw = net.rng.random()
+    if draw < 0.35:
+        return net.concat([net.depthwise(left, 3, 1, _act(net)), right])
+    if draw < 0.6:
+        return net.concat([left, net.conv(right, c // 2, act=_act(net))])
+    return net.add(left, right) if draw < 0.8 else net.mul(left, net.activate(right, "sigmoid"))
+
+
+def arrange(net: Net, x: ir.Value) -> ir.Value:
+    """Padding, transpositions and shuffles between operators that compute."""
+    draw, c = net.rng.random(), channels(x)
+    if draw < 0.3:
+        amounts = net.rng.integers(0, 3, 4)
+        amounts[0] = max(amounts[0], 1)
+        return nodes.pad(net, x, (int(amounts[0]), int(amounts[1]), int(amounts[2]), int(amounts[3])))
+    if draw < 0.6 and c % 2 == 0:
+        return net.shuffle(x, 4 if c % 4 == 0 and draw < 0.4 else 2)
+    if draw < 0.8:
+        return nodes.transpose(net, x, ((0, 1, 3, 2), (0, 2, 3, 1), (0, 3, 2, 1))[int(net.rng.integers(3))])
+    return nodes.tokens(net, x)
 
 
 def softmax(net: Net, x: ir.Value) -> ir.Value:
-    """Softmax over a class vector."""
-    return net.softmax(net.input(1, log_uniform(net.rng, 2, 1280)))
+    """Softmax over a class vector, or over rows of scores."""
+    if net.rng.random() < 0.5:
+        return net.softmax(net.input(1, log_uniform(net.rng, 2, 1280)))
+    n = log_uniform(net.rng, 4, 160)
+    return net.softmax(net.input(1, int(net.rng.choice([1, 2, 4])), n, n))
+
+
+def _tokens(net: Net) -> ir.Value:
+    return net.input(1, log_uniform(net.rng, 4, 256), log_uniform(net.rng, 16, 512))
 
 
 def matmul(net: Net, x: ir.Value) -> ir.Value:
-    """A matrix product of a token sequence with constant weights."""
-    tokens = net.input(1, log_uniform(net.rng, 4, 256), log_uniform(net.rng, 16, 512))
-    return net.matmul(tokens, log_uniform(net.rng, 16, 1024))
+    """A matrix product of a token sequence with constant weights, mostly with a bias."""
+    return nodes.linear(net, _tokens(net), log_uniform(net.rng, 16, 1024), net.rng.random() < 0.7)
+
+
+def scores(net: Net, x: ir.Value) -> ir.Value:
+    """A batched matrix product of two activations, as attention has it."""
+    heads, n = int(net.rng.choice([1, 2, 4])), log_uniform(net.rng, 4, 128)
+    size, m = log_uniform(net.rng, 8, 96), log_uniform(net.rng, 4, 128)
+    return nodes.product(net, net.input(1, heads, n, size), net.input(1, heads, size, m))
+
+
+def norm(net: Net, x: ir.Value) -> ir.Value:
+    """Layer norm of tokens or of an image's channels, instance norm."""
+    draw = net.rng.random()
+    if draw < 0.5:
+        tokens = _tokens(net)
+        return nodes.layer_norm(net, tokens) if draw < 0.25 else nodes.layer_norm_parts(net, tokens)
+    return nodes.channel_norm(net, x) if draw < 0.8 else nodes.instance_norm(net, x)
+
+
+def gelu(net: Net, x: ir.Value) -> ir.Value:
+    """Gelu written out, or behind a convolution."""
+    if net.rng.random() < 0.5:
+        return nodes.gelu_parts(net, x)
+    return net.conv(x, _out(net, x, 1), act="gelu")
 
 
 def uneven(net: Net, x: ir.Value) -> ir.Value:
-    """Kernels 1xN, grouped and dilated convolutions."""
+    """Kernels 1xN and Nx1, dilated convolutions, dense or depthwise."""
     draw = net.rng.random()
-    if draw < 0.4:
-        kernel = (
-            (1, int(net.rng.choice([3, 5]))) if net.rng.random() < 0.5 else (int(net.rng.choice([3, 5])), 1)
-        )
-        return net.window(x, _out(net, x, 2), kernel, act=_act(net))
-    if draw < 0.7 and channels(x) % 4 == 0:
-        return net.window(x, channels(x), (3, 3), groups=int(net.rng.choice([2, 4])), act=_act(net))
-    return net.window(x, _out(net, x, 3), (3, 3), dilation=2, act=_act(net))
+    if draw < 0.5:
+        n = int(net.rng.choice([3, 3, 5, 7]))
+        return net.window(x, _out(net, x, 2), (1, n) if draw < 0.25 else (n, 1), _stride(net), act=_act(net))
+    dilation = int(net.rng.choice([2, 2, 3, 4, 6]))
+    if draw < 0.8:
+        return net.window(x, _out(net, x, 3), (3, 3), 1, dilation, act=_act(net))
+    return net.window(x, channels(x), (3, 3), 1, dilation, channels(x), _act(net))
 
 
-OPERATORS: dict[str, Operator] = {
-    "pointwise": pointwise,
-    "full_conv": full_conv,
-    "depthwise": depthwise,
-    "diagonal": diagonal,
-    "stem": stem,
-    "gemm": gemm,
-    "add": add,
-    "gate": gate,
-    "product": product,
-    "pool": pool,
-    "global_pool": global_pool,
-    "activation": activation,
-    "enlarge": enlarge,
-    "concat": concat,
-    "softmax": softmax,
-    "matmul": matmul,
-    "uneven": uneven,
-}
+def grouped(net: Net, x: ir.Value) -> ir.Value:
+    """A convolution in 2 to 32 groups, outputs as many as inputs or twice as many."""
+    c = channels(x)
+    groups = [g for g in (2, 4, 8, 16, 32) if c % g == 0 and 1 < c // g <= 64]
+    if not groups:
+        return pointwise(net, x)
+    k = int(net.rng.choice([1, 3, 3, 5]))
+    out = 2 * c if c <= 200 and net.rng.random() < 0.2 else c
+    return net.window(x, out, (k, k), _stride(net), groups=int(net.rng.choice(groups)), act=_act(net))
+
+
+_BUILDERS: tuple[Operator, ...] = (
+    pointwise, full_conv, depthwise, diagonal, stem, gemm, add, gate, product, scale, pool, global_pool,
+    reduction, activation, gelu, resize, transposed, concat, split, arrange, softmax, matmul, scores,
+    norm, uneven, grouped,
+)  # fmt: skip
+OPERATORS: dict[str, Operator] = {builder.__name__: builder for builder in _BUILDERS}
 OPERATOR_WEIGHTS = {
-    "pointwise": 16,
-    "full_conv": 14,
-    "depthwise": 12,
-    "diagonal": 4,
+    "pointwise": 18,
+    "full_conv": 15,
+    "depthwise": 14,
+    "diagonal": 5,
     "stem": 3,
     "gemm": 9,
-    "add": 5,
-    "activation": 5,
-    "pool": 3,
-    "enlarge": 4,
-    "concat": 2,
+    "add": 6,
+    "activation": 6,
+    "pool": 4,
+    "resize": 2,
+    "transposed": 4,
+    "concat": 3,
+    "split": 3,
     "gate": 2,
     "product": 2,
-    "uneven": 2,
+    "scale": 2,
+    "uneven": 4,
+    "grouped": 4,
+    "reduction": 2,
+    "matmul": 2,
 }
