@@ -77,7 +77,7 @@ def fused_groups(nodes: Sequence[ir.Node], excluded: set[ir.Node], target: Targe
     for node in nodes:
         if node in taken:
             continue
-        group = _activation_group(node, excluded) or _anchored_group(node, excluded, target)
+        group = _activation_group(node, excluded) or _anchored_group(node, excluded, target, taken)
         taken.update(group.nodes)
         yield group
 
@@ -95,14 +95,18 @@ def _activation_group(node: ir.Node, excluded: set[ir.Node]) -> Group | None:
     return None
 
 
-def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target) -> Group:
-    """The anchor with the followers that the target fuses into it."""
+def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target, done: set[ir.Node]) -> Group:
+    """The anchor with the followers that the target fuses into it.
+
+    A follower that reads something else too (a residual addition) is taken only where that is
+    already computed, by the nodes that are `done`: of two convolutions that are added, the later.
+    """
     op = target_op(anchor)
     members, ops, activation = [anchor], [op], ""
     outputs = tuple(anchor.outputs)
     for accepted in _followers(op, target) if len(outputs) == 1 else ():
         follower = _follower(outputs[0], accepted)
-        if follower is not None:
+        if follower is not None and _is_ready(follower.nodes, {*members, *follower.nodes}, done | excluded):
             ops.append(follower.op)
             members.extend(follower.nodes)
             activation, outputs = follower.activation, (follower.output,)
@@ -114,6 +118,12 @@ def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target) -> 
         if value is not None and not is_constant(value, excluded) and value.producer() not in inside
     )
     return Group(tuple(members), tuple(ops), activation, tuple(dict.fromkeys(inputs)), outputs)
+
+
+def _is_ready(nodes: Sequence[ir.Node], inside: set[ir.Node], done: set[ir.Node]) -> bool:
+    """Whether everything that the nodes read is computed inside the group or before it."""
+    sources = (value.producer() for node in nodes for value in node.inputs if value is not None)
+    return all(source is None or source in inside or source in done for source in sources)
 
 
 def _followers(op: str, target: Target) -> tuple[frozenset[str], ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,14 @@ from hwopt.describe import VIEWS
 from hwopt.oracles.onnxruntime_context import is_guard, node_index
 
 GUARDED = -1  # owner of what belongs to no node of the model
-_QUIET = 0.5  # share of the runs that count: the fastest
-_HALF_TICK_US = 0.5  # the profiler cuts durations down to whole microseconds
+_QUIET = 0.25  # quantile of a node's times; what lies more than a tick above it was disturbed
+_TICK_US = 1.0
+_LEAST_SHARE = 0.02
+_MOST_PAUSE_US = 7.0  # of the profiler, at one node: 3 us in chains of equal nodes, 5 us in networks
 _SUFFIX = "_kernel_time"
+_BLOCKED = "_nchwc"  # an operator on blocked channels is named after the value it computes
 
+Times = npt.NDArray[np.float64]
 Owners = Mapping[str, int]  # optimised node's name -> index of the node it is charged to
 
 
@@ -68,50 +72,63 @@ def _own(node: onnx.NodeProto, producer: Mapping[str, int]) -> int | None:
     index = node_index(node.name)
     if index is not None:
         return index
-    return next((producer[name] for name in node.output if name in producer), None)
+    names = (node.name.removesuffix(_BLOCKED), *node.output)
+    return next((producer[name] for name in names if name in producer), None)
 
 
-def node_times(profile: Path, names: Sequence[str], skip: int) -> dict[str, float]:
-    """Microseconds per run of each node of these names, over the quieter half of the runs.
+def node_times(profile: Path, names: Collection[str], skip: int) -> dict[str, float]:
+    """Microseconds between the start of each node and that of the next, over the quieter runs.
 
-    skip: runs at the beginning that do not count.
+    The profiler cuts times down to whole microseconds; of starts that fall anywhere between two
+    ticks the mean difference is right to a fraction. names: nodes of the optimised graph; skip:
+    runs at the beginning that do not count.
     """
-    wanted = set(names)
-    times: dict[str, list[float]] = defaultdict(list)
-    for name, duration in _events(profile):
-        if name in wanted:
-            times[name].append(duration)
-    runs = min((len(found) for found in times.values()), default=0)
-    if runs <= skip:
+    order, starts, ends = _runs(profile, names)
+    if len(starts) <= skip:
         return {}
-    kept = list(times)
-    table = np.array([times[name][skip:runs] for name in kept], np.float64)  # [nodes, runs]
-    return dict(zip(kept, quiet_mean(table).tolist(), strict=True))
+    between = np.diff(starts[skip:], axis=1)
+    lengths = ends[skip:] - starts[skip:]
+    means = quiet_mean(between)
+    pause = float(np.median(means - quiet_mean(lengths[:, :-1]))) if len(means) else 0.0
+    return dict(zip(order, [*means.tolist(), float(quiet_mean(lengths[:, -1:])[0]) + pause], strict=True))
 
 
-def quiet_mean(table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of each row over its smaller half: minima alone would lose the microsecond's fractions."""
-    count = max(1, int(table.shape[1] * _QUIET))
-    return np.asarray(np.sort(table, axis=1)[:, :count].mean(axis=1) + _HALF_TICK_US)
+def quiet_mean(table: Times) -> Times:
+    """Mean of each column over its quieter values: up to a tick above the lower quartile."""
+    limit = np.quantile(table, _QUIET, axis=0) + _TICK_US if table.size else np.zeros(table.shape[1])
+    kept = table <= limit
+    return np.asarray((table * kept).sum(axis=0) / np.maximum(kept.sum(axis=0), 1))
 
 
-def _events(profile: Path) -> Iterator[tuple[str, float]]:
+def _runs(profile: Path, names: Collection[str]) -> tuple[list[str], Times, Times]:
+    """Names in order of execution, and start and end of each node in each complete run."""
+    events = [event for event in _events(profile) if event[0] in names]
+    order = list(dict.fromkeys(name for name, _, _ in events))
+    whole = len(events) // max(len(order), 1)
+    table = np.array([event[1:] for event in events], np.float64).reshape(-1, 2)
+    table = table[: whole * len(order)].reshape(whole, len(order), 2)
+    return order, table[:, :, 0], table[:, :, 0] + table[:, :, 1]
+
+
+def _events(profile: Path) -> Iterator[tuple[str, float, float]]:
     for event in json.loads(profile.read_text("utf-8")):
         if event.get("cat") == "Node" and str(event.get("name", "")).endswith(_SUFFIX):
-            yield str(event["name"])[: -len(_SUFFIX)], float(event["dur"])
+            yield str(event["name"])[: -len(_SUFFIX)], float(event["ts"]), float(event["dur"])
 
 
-def spread(times: Mapping[str, float], total_us: float) -> dict[str, float]:
-    """The times of the nodes, brought to this sum.
+def settle(times: Mapping[str, float], total_us: float) -> dict[str, float]:
+    """The times of the nodes without the profiler's share, brought to the sum of a run without it.
 
-    What is missing is the time between nodes, the same for each; what is too much is the
-    profiler's own doing, and grows with the nodes.
+    The profiler takes about the same time at each node, whatever the node does; no node ends up
+    below a small share of its time. A difference that this cannot explain is the machine's doing
+    and grows with the nodes.
     """
-    missing = total_us - sum(times.values())
-    if missing >= 0:
-        return {name: time + missing / len(times) for name, time in times.items()}
-    factor = total_us / sum(times.values())
-    return {name: time * factor for name, time in times.items()}
+    values = np.array(list(times.values()))
+    if not values.size or values.sum() <= 0 or total_us <= 0:
+        return {}
+    pause = (values.sum() - total_us) / len(values)
+    settled = np.maximum(values - min(max(pause, 0.0), _MOST_PAUSE_US), _LEAST_SHARE * values)
+    return dict(zip(times, (settled * (total_us / settled.sum())).tolist(), strict=True))
 
 
 def charged(times: Mapping[str, float], owner: Owners) -> dict[int, float]:

@@ -19,7 +19,7 @@ from hwopt.oracles.cache import answer_from_json, answer_to_json
 from hwopt.oracles.onnxruntime_context import add_guards, name_nodes, static_shape
 from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, allowed_cores
 from hwopt.oracles.onnxruntime_quant import quantised
-from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, producers, spread
+from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, producers, settle
 from hwopt.oracles.onnxruntime_session import BoundSession
 from hwopt.oracles.onnxruntime_timing import Before, Subject, Timing, interleave
 from hwopt.oracles.protocol import Answer, Job, Measurement, Row, Unmeasured
@@ -90,7 +90,7 @@ def _measure(jobs: Sequence[Job], options: OrtOptions, folder: Path) -> list[Ans
     profiled = _timed([prepared[i] for i in order], options, evict, profiled=True)
     for i, timing, profile in zip(order, plain, profiled, strict=True):
         skip = profile.runs and options.warmup + 1
-        times = node_times(Path(prepared[i].profiled.end_profiling()), list(prepared[i].owner), skip)
+        times = node_times(Path(prepared[i].profiled.end_profiling()), prepared[i].owner.keys(), skip)
         answers[i] = _measurement(prepared[i], timing, times, call_us)
     return [answers[i] for i in range(len(jobs))]
 
@@ -137,7 +137,7 @@ def _measurement(item: _Prepared, timing: Timing, times: Mapping[str, float], ca
     profiled_us = sum(times.values())
     rows = tuple(
         Row(output=item.outputs[index], latency_us=time)
-        for index, time in charged(spread(times, net_us), item.owner).items()
+        for index, time in charged(settle(times, net_us), item.owner).items()
     )
     own_us = sum(row.latency_us for row in rows) if item.in_context else net_us
     details = {
