@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hwopt.cost.dataset import Sample
 from hwopt.cost.training import Settings, train, usable
+from hwopt.signature import Signature
 from hwopt.target import Target
 
 OPERATOR_FAMILY = "operators"  # as the sampler calls operators of random shapes
@@ -47,38 +48,52 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy where no operator of the same shape was trained on.
+    """Accuracy on what was left out of training, where no operator of the same shape was trained on.
 
-    groups, kinds, subgraphs: a random fifth of the measured subgraphs is left out. unseen,
-    networks: whole families are left out; None where the data has no network families, or no
-    network that was measured as a whole.
+    how: what was left out. groups, kinds: fused operator groups. subgraphs: sums over what was
+    measured as one. networks: None where the data has no network that was measured as a whole.
     """
 
+    how: str
     groups: Accuracy
     kinds: tuple[tuple[str, Accuracy], ...]
     subgraphs: Accuracy
-    unseen: Accuracy | None
     networks: Accuracy | None
 
 
 def cross_validate(
-    samples: Sequence[Sample], target: Target, settings: Settings, folds: int = 4
+    samples: Sequence[Sample], target: Target, settings: Settings, folds: int = 4, judged: int | None = None
 ) -> Evaluation:
-    """Judges a recipe: once on a random fifth of the samples, then family by family."""
+    """Judges a recipe family by family, with one training for each fold.
+
+    judged: how many of the folds are tried; None for all. Data of fewer than two families is
+    judged on a random fifth of its subgraphs.
+    """
     rows = usable(samples)
-    apart = random_fifth(rows)
-    mixed = predict_held_out(rows, [row.sample in apart for row in rows], target, settings)
-    unseen: list[Outcome] = []
-    for held in family_folds(rows, folds):
-        unseen += predict_held_out(rows, [row.family in held for row in rows], target, settings)
-    whole = [o for o in unseen if _is_whole(o.sample)]
-    parts = [o for o in unseen if not _is_whole(o.sample)]
-    kinds = sorted({o.sample.signature.kind for o in mixed})
+    held = family_folds(rows, folds)[:judged]
+    how = "families of networks" if judged is None or judged >= folds else "a part of the families"
+    if len({row.family for row in rows} - {OPERATOR_FAMILY}) < 2:
+        how, fifth = "a random fifth of the subgraphs", random_fifth(rows)
+        outcomes = predict_held_out(rows, [row.sample in fifth for row in rows], target, settings)
+    else:
+        outcomes = [
+            outcome
+            for fold in held
+            for outcome in predict_held_out(rows, [row.family in fold for row in rows], target, settings)
+        ]
+    return evaluation(how, outcomes)
+
+
+def evaluation(how: str, outcomes: Sequence[Outcome]) -> Evaluation:
+    """Accuracy of predictions, taken together in every way that the card shows."""
+    whole = [o for o in outcomes if _is_whole(o.sample)]
+    parts = [o for o in outcomes if not _is_whole(o.sample)]
+    kinds = sorted({o.sample.signature.kind for o in outcomes})
     return Evaluation(
-        groups=_accuracy([[o] for o in mixed]),
-        kinds=tuple((k, _accuracy([[o] for o in mixed if o.sample.signature.kind == k])) for k in kinds),
-        subgraphs=by_unit(mixed, attrgetter("sample")),
-        unseen=by_unit(parts, attrgetter("sample")) if parts else None,
+        how=how,
+        groups=_accuracy([[o] for o in outcomes]),
+        kinds=tuple((k, _accuracy([[o] for o in outcomes if o.sample.signature.kind == k])) for k in kinds),
+        subgraphs=by_unit(parts, attrgetter("sample")),
         networks=by_unit(whole, attrgetter("network")) if whole else None,
     )
 
@@ -88,13 +103,16 @@ def predict_held_out(
 ) -> list[Outcome]:
     """Trains without the rows held out and without any row of the same operator shape; predicts them."""
     test = [row for row, out in zip(rows, held, strict=True) if out]
-    shapes = {row.signature.shape_key for row in test}
-    rest = [
-        row for row, out in zip(rows, held, strict=True) if not out and row.signature.shape_key not in shapes
-    ]
-    model = train(rest, target, settings, "").model
+    rest = [row for row, out in zip(rows, held, strict=True) if not out]
+    model = train(without_shapes(rest, [row.signature for row in test]), target, settings, "").model
     estimates = model.predict([row.signature for row in test])
     return [Outcome(row, e.value, e.spread) for row, e in zip(test, estimates, strict=True)]
+
+
+def without_shapes(rows: Iterable[Sample], signatures: Iterable[Signature]) -> list[Sample]:
+    """The rows that share no operator shape with any of the signatures."""
+    shapes = {signature.shape_key for signature in signatures}
+    return [row for row in rows if row.signature.shape_key not in shapes]
 
 
 def random_fifth(rows: Sequence[Sample]) -> frozenset[str]:

@@ -97,6 +97,7 @@ def test_fit_writes_pins_and_loads(folder: Path) -> None:
     assert after.cost_model is not None
     assert after.cost_model.sha256 == result.sha256
     assert result.path.stat().st_size == result.bytes
+    assert result.evaluation is not None
     assert result.evaluation.networks is not None
     model = load_cost_model(after)
     some = [row.signature for row in made_up_samples(5, seed=3)]
