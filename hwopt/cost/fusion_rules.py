@@ -22,7 +22,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from hwopt.cost.fusion_pairs import ANCHORS, CASES, FOLLOWERS, Case, stage_of
 from hwopt.cost.fusion_verdict import Evidence, Pair, Verdict, judge_pairs
@@ -32,8 +32,17 @@ from hwopt.oracles.protocol import Oracle, Progress
 from hwopt.target import Fusion, Target
 
 _COLUMNS = (
-    "anchor", "followers", "shape", "how", "anchor_us", "follower_us", "pair_us", "call_us", "verdict", "reason",
-)  # fmt: skip
+    "anchor",
+    "followers",
+    "shape",
+    "how",
+    "anchor_us",
+    "follower_us",
+    "pair_us",
+    "call_us",
+    "verdict",
+    "reason",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class FusionFindings:
 
     def toml(self) -> str:
         """`[[fusion]]` tables for the end of a target.toml; a comment where nothing is fused."""
-        lines = [f"# Found by measurement: {self.oracle}."]
+        lines = [f"# Found by measurement: {' '.join(self.oracle.split())}."]
         for anchors, slots in self._tables():
             followers = ",\n  ".join(_words(slot) for slot in slots)
             lines += ["", "[[fusion]]", f"anchors = {_words(anchors)}", f"followers = [\n  {followers},\n]"]
@@ -90,10 +99,9 @@ class FusionFindings:
         for row in self.rows:
             first, *rest = (*row.pair.first, row.pair.last)
             times = (row.anchor_us, row.follower_us, row.pair_us, row.call_us)
-            writer.writerow(
-                (first, "+".join(rest), "x".join(map(str, row.shape)), row.how, *map(_number, times))
-                + (row.verdict.value, row.reason)
-            )
+            shape = "x".join(map(str, row.shape))
+            said = (row.verdict.value, row.reason)
+            writer.writerow((first, "+".join(rest), shape, row.how, *map(_number, times), *said))
         return text.getvalue()
 
     def _tables(self) -> list[tuple[list[str], list[list[str]]]]:
@@ -161,7 +169,7 @@ def _words_of(ops: Target | Iterable[str]) -> frozenset[str]:
 def _chains(anchor: str, followers: Sequence[str]) -> list[Pair]:
     """The first follower of each stage, then the first of the next one."""
     stages = _stages(followers)
-    return [Pair((anchor, a[0]), b[0]) for a, b in zip(stages, stages[1:], strict=False)]
+    return [Pair((anchor, a[0]), b[0]) for a, b in pairwise(stages)]
 
 
 def _stages(followers: Sequence[str]) -> list[list[str]]:

@@ -10,12 +10,11 @@ from math import hypot
 from hwopt.cost.fusion_pairs import Built, Case, Shape, alone, chain, reference
 from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
+from hwopt.oracles.spread import NOISE
 
 ALPHA = 0.5  # nn-Meter's coefficient: the share of the smaller operator that must be saved
 _SIGMAS = 2.0  # how far from the threshold a difference must be to decide anything
 _LONG = 3  # operators in the longer reference chain
-NOISE = "noise"  # Measurement.details: relative standard deviation of the figure
-ROWS_FROM_TOTAL = "rows_from_total"  # Measurement.details: the rows say nothing that the total does not
 
 
 class Verdict(StrEnum):
@@ -94,7 +93,7 @@ def _by_rows(trial: _Trial, answer: Answer) -> Evidence | None:
     if missing:
         which = trial.pair.last if missing[0] in last else trial.pair.first[-1]
         return _unclear(trial, f"the oracle has no figure for {which}")
-    if not answer.rows or ROWS_FROM_TOTAL in answer.details:
+    if not answer.rows:
         return None
     anchor_us = _rows_of(answer, [name for part in trial.both.outputs[:-1] for name in part])
     last_us = _rows_of(answer, last)
