@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import prod, sqrt
+from math import prod
 
 import networkx as nx
 import onnx_ir as ir
@@ -20,7 +20,7 @@ import onnx_ir as ir
 from hwopt.choice import KEEP, Choice, Kind, Value
 from hwopt.cost.protocol import Pricer
 from hwopt.errors import RewriteFailed
-from hwopt.estimate import Estimate, Source
+from hwopt.estimate import Estimate, total
 from hwopt.memory import plan_memory, weight_bytes
 from hwopt.partition import Partition, Subgraph, partition
 from hwopt.places import has_place, place_of
@@ -209,11 +209,9 @@ def _predict(
 
 def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: Pricer) -> Price:
     known = [costs[signature] for _, signature in draft.runnable if cost_model.knows(signature)]
-    latency = sum(item.value for item in known)
-    spread = sqrt(sum(item.spread**2 for item in known))
     guessed = tuple(name for name, signature in draft.runnable if not cost_model.knows(signature))
     return Price(
-        Estimate(latency, spread, Source.PREDICTED),
+        total(known),
         draft.weight_bytes,
         draft.peak_bytes,
         draft.macs,

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from hwopt.choice import KEEP, Choice
-from hwopt.estimate import Estimate, Source
+from hwopt.estimate import Estimate, Source, total
 
 Assignment = Mapping[str, str]  # choice id -> value name; a choice that is absent keeps
 
@@ -65,11 +64,9 @@ class Problem:
 
 
 def combine(prices: Sequence[Price]) -> Price:
-    """The price of several pieces together; errors of pieces are taken as independent."""
-    latency = sum(p.latency_us.value for p in prices)
-    spread = sqrt(sum(p.latency_us.spread**2 for p in prices))
+    """The price of several pieces together."""
     return Price(
-        Estimate(latency, spread, Source.PREDICTED),
+        total(p.latency_us for p in prices),
         sum(p.weight_bytes for p in prices),
         max((p.peak_bytes for p in prices), default=0),
         sum(p.macs for p in prices),
