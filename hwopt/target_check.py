@@ -186,7 +186,9 @@ def _option_problems(oracle: str, facts: OracleFacts, given: Mapping[str, object
             )
     for name in facts.required:
         if name not in given:
-            yield Problem(place, f"key '{dotted((*place, name))}' is missing: the oracle {oracle} needs it")
+            hint = f": {facts.hints[name]}" if name in facts.hints else ""
+            says = f"key '{dotted((*place, name))}' is missing: the oracle {oracle} needs it{hint}"
+            yield Problem(place, says)
 
 
 def _cost_model(table: Table, folder: FilePath) -> Iterator[Problem]:

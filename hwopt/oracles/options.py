@@ -21,12 +21,14 @@ class OracleFacts:
 
     layers_alone: its figure for a layer does not depend on the neighbours, so that a campaign
         measures each distinct layer once.
+    hints: what to write for an option that must be given.
     """
 
     options: Mapping[str, Kinds] | None
     required: tuple[str, ...] = ()
     layers_alone: bool = False
     extra: str = field(default="")
+    hints: Mapping[str, str] = field(default_factory=dict)
 
 
 ORACLE_FACTS: Mapping[str, OracleFacts] = {
@@ -42,12 +44,35 @@ ORACLE_FACTS: Mapping[str, OracleFacts] = {
         extra="ethos",
     ),
     "zigzag": OracleFacts(
-        options={"accelerator": _TEXT, "mapping": _TEXT, "depthwise_mapping": _TEXT, "lpf_limit": _WHOLE},
-        required=("accelerator", "mapping", "depthwise_mapping", "lpf_limit"),
+        options={
+            "accelerator": _TEXT,
+            "mapping": _TEXT,
+            "depthwise_mapping": _TEXT,
+            "lpf_limit": _WHOLE,
+            "data_locality": _FLAG,
+            "weight_buffer_bytes": _WHOLE,
+            "weight_buffer_bytes_per_cycle": _NUMBER,
+            "weight_register_bytes": _WHOLE,
+            "accumulator_bytes": _WHOLE,
+        },
+        required=("depthwise_mapping",),
+        hints={
+            "depthwise_mapping": "write what each dimension of the array does in a depthwise convolution, in "
+            'the order of hardware.array, e.g. "groups, -" ("-": idle), or "default": as in any convolution'
+        },
         layers_alone=True,
         extra="zigzag",
     ),
     "onnxruntime": OracleFacts(options=None),
-    "command": OracleFacts(options=None),
-    "table": OracleFacts(options=None),
+    "command": OracleFacts(
+        options={
+            "device": _TEXT,
+            "runs": _WHOLE,
+            "retries": _WHOLE,
+            "timeout_s": _NUMBER,
+            "slots": _WHOLE,
+            "call_us": _NUMBER,
+        },
+    ),
+    "table": OracleFacts(options={"file": _TEXT}, extra="parquet"),
 }

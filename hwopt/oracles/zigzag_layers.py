@@ -5,6 +5,10 @@ well, but only in its own workload format; those loop nests are written here as 
 workloads write them (a pooling is a weightless sum, an addition a product-free one). Its ONNX
 parser also takes the kernel's height, vertical stride and vertical padding for the horizontal
 loop, which is harmless for square kernels only; here every axis keeps its own.
+
+A transposed convolution is written as the convolution it equals on its input with zeros between the
+pixels: what an array without a mode for it computes, zeros included. A mean over height and width is
+a global pooling; differences, products and extrema of two equal shapes are loops like an addition's.
 """
 
 from __future__ import annotations
@@ -16,8 +20,8 @@ from math import prod
 
 import onnx_ir as ir
 
-from hwopt.describe import target_op
-from hwopt.nodes import attr_int, attr_ints, constant
+from hwopt.describe import reduced_axes, target_op
+from hwopt.nodes import ONNX_DOMAINS, attr_int, attr_ints, constant
 from hwopt.shapes import TensorInfo
 
 Shapes = Mapping[str, TensorInfo]
@@ -71,7 +75,7 @@ def layer_of(node: ir.Node, shapes: Shapes, element_bytes: int) -> Layer | None:
     twice that, as in ZigZag's ONNX parser.
     """
     lower = _LOWERINGS.get(node.op_type)
-    if lower is None or not node.inputs or node.inputs[0] is None:
+    if lower is None or node.domain not in ONNX_DOMAINS or not node.inputs or node.inputs[0] is None:
         return None
     return lower(node, shapes, 8 * element_bytes)
 
@@ -118,6 +122,31 @@ def _conv(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
     return Layer(operator, _CONV, loops, relations, (("IX", x[3]), ("IY", x[2])), _bits(bits, bits))
 
 
+def _transposed(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
+    ends = [_shape(value, shapes) for value in (node.inputs[0], node.inputs[1], node.outputs[0])]
+    x, weight, y = (None if shape is None else _image(shape) for shape in ends)
+    if x is None or weight is None or y is None:
+        return None
+    group, strides = attr_int(node, "group", 1), _pair(node, "strides")
+    loops = (
+        ("B", y[0]), ("K", y[1] // group), ("G", group), ("OX", y[3]), ("OY", y[2]),
+        ("C", x[1] // group), ("FX", weight[3]), ("FY", weight[2]),
+    )  # fmt: skip
+    operator = "DepthwiseConv" if group == x[1] == y[1] else "Conv"
+    spread = (("IX", (x[3] - 1) * strides[1] + 1), ("IY", (x[2] - 1) * strides[0] + 1))
+    return Layer(
+        operator, _CONV, loops, _relations((1, 1), _pair(node, "dilations")), spread, _bits(bits, bits)
+    )
+
+
+def _mean(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
+    """A mean over height and width; other reductions are no loop nest of ZigZag's."""
+    shape = _shape(node.inputs[0], shapes)
+    if shape is None or len(shape) != 4 or {axis % 4 for axis in reduced_axes(node)} != {2, 3}:
+        return None
+    return _pool_of(shape, (*shape[:2], 1, 1), shape[2:], ((1, 1), (1, 1)), bits)
+
+
 def _pool(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
     shape_in, shape_out = _shape(node.inputs[0], shapes), _shape(node.outputs[0], shapes)
     if shape_in is None or shape_out is None:
@@ -128,13 +157,22 @@ def _pool(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
     whole = node.op_type.startswith("Global")
     kernel = x[2:] if whole else _pair(node, "kernel_shape")
     strides = (1, 1) if whole else _pair(node, "strides")
+    return _pool_of(x, y, kernel, (strides, _pair(node, "dilations")), bits)
+
+
+def _pool_of(
+    x: Shape, y: Shape, kernel: Shape, steps: tuple[tuple[int, int], tuple[int, int]], bits: int
+) -> Layer:
+    """steps: strides and dilations."""
     loops = (("B", y[0]), ("G", y[1]), ("OY", y[2]), ("OX", y[3]), ("FX", kernel[1]), ("FY", kernel[0]))
-    relations = _relations(strides, _pair(node, "dilations"))
+    relations = _relations(*steps)
     return Layer("Pooling", _POOL, loops, relations, (("IX", x[3]), ("IY", x[2])), _bits(0, bits))
 
 
 def _add(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
-    """An addition of two tensors of one shape; ZigZag has no figure for a broadcast one."""
+    """Two tensors of one shape, element by element; ZigZag has no figure for a broadcast one."""
+    if len(node.inputs) != 2:
+        return None
     ends = {_shape(value, shapes) for value in (*node.inputs, *node.outputs)}
     shape = next(iter(ends))
     if len(ends) != 1 or shape is None:
@@ -155,14 +193,17 @@ def _gemm(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
 
 
 def _matmul(node: ir.Node, shapes: Shapes, bits: int) -> Layer | None:
-    """A matrix product of rank 2 to 4, the second operand a matrix or of the same leading sizes."""
+    """Matrix products, the second operand one matrix for all of them or of the same leading sizes."""
     x, weight, y = (_shape(value, shapes) for value in (*node.inputs[:2], node.outputs[0]))
-    if x is None or weight is None or y is None or not 2 <= len(x) == len(y) <= 4 or len(weight) < 2:
+    if x is None or weight is None or y is None or min(len(x), len(weight)) < 2 or len(x) != len(y):
         return None
-    shared = prod(weight[:-2]) == 1
-    if not shared and weight[:-2] != x[:-2]:
+    leading, theirs = x[:-2], (1,) * (len(x) - len(weight)) + weight[:-2]
+    shared = prod(theirs) == 1
+    if not shared and theirs != leading:
         return None
-    return _matrix((x[:-2], x[-2], x[-1], y[-1]), shared and constant(node.inputs[1]) is not None, bits)
+    if len(leading) > 2:
+        leading = (prod(leading),)  # products one after the other, however many axes count them
+    return _matrix((leading, x[-2], x[-1], y[-1]), shared and constant(node.inputs[1]) is not None, bits)
 
 
 def _matrix(sizes: tuple[Shape, int, int, int], constant_weights: bool, bits: int) -> Layer:
@@ -180,7 +221,9 @@ _LOWERINGS: Mapping[str, Callable[[ir.Node, Shapes, int], Layer | None]] = {
     "Conv": _conv,
     "Gemm": _gemm,
     "MatMul": _matmul,
-    "Add": _add,
+    **dict.fromkeys(("Add", "Sub", "Mul", "Min", "Max"), _add),
+    "ConvTranspose": _transposed,
+    "ReduceMean": _mean,
     "MaxPool": _pool,
     "AveragePool": _pool,
     "GlobalAveragePool": _pool,

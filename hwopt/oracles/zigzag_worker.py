@@ -16,12 +16,13 @@ from zigzag.cost_model.cost_model import CostModelEvaluation
 from zigzag.hardware.architecture.accelerator import Accelerator
 from zigzag.mapping.temporal_mapping import TemporalMappingType
 from zigzag.opt.loma.engine import NoValidLoopOrderingFoundException
+from zigzag.parser.accelerator_factory import AcceleratorFactory
+from zigzag.parser.accelerator_validator import AcceleratorValidator
+from zigzag.parser.mapping_validator import MappingValidator
 from zigzag.parser.workload_factory import LayerNodeFactory
 from zigzag.stages.evaluation.cost_model_evaluation import CostModelStage
 from zigzag.stages.mapping.spatial_mapping_generation import SpatialMappingGeneratorStage
 from zigzag.stages.mapping.temporal_mapping_generator_stage import TemporalMappingGeneratorStage
-from zigzag.stages.parser.accelerator_parser import AcceleratorParserStage
-from zigzag.stages.parser.workload_parser import WorkloadParserStage
 from zigzag.stages.results.reduce_stages import MinimalLatencyStage
 from zigzag.workload.layer_node import LayerNode
 
@@ -44,7 +45,7 @@ speed_up()
 
 
 def measure_layer(payload: bytes) -> bytes:
-    """Costs one layer: JSON in (accelerator, mapping, lpf_limit, depthwise, layer), JSON out.
+    """Costs one layer: JSON in (see zigzag_files.Description.request), JSON out.
 
     Answers {cycles, compute_cycles, energy_pj, off_chip_bytes}, or {error} where ZigZag finds no
     way to run the layer.
@@ -56,7 +57,7 @@ def measure_layer(payload: bytes) -> bytes:
         best = _cheapest(accelerator, layer, int(request["lpf_limit"]))
     except (NoValidLoopOrderingFoundException, AssertionError) as error:
         return json.dumps({"error": f"ZigZag cannot map it: {_first_line(error)}"}).encode()
-    return json.dumps(_figures(best), sort_keys=True).encode()
+    return json.dumps(_figures(best, request["outermost"]), sort_keys=True).encode()
 
 
 def _cheapest(accelerator: Accelerator, layer: LayerNode, lpf_limit: int) -> CostModelEvaluation:
@@ -76,38 +77,50 @@ def _cheapest(accelerator: Accelerator, layer: LayerNode, lpf_limit: int) -> Cos
     return best
 
 
-def _figures(best: CostModelEvaluation) -> dict[str, float]:
+def _figures(best: CostModelEvaluation, outermost: dict[str, str]) -> dict[str, float]:
     return {
         "cycles": float(best.latency_total2),
         "compute_cycles": float(best.ideal_temporal_cycle),
         "energy_pj": float(best.energy_total),
-        "off_chip_bytes": _outermost_traffic_bits(best) / 8,
+        "off_chip_bytes": _outermost_traffic_bits(best, outermost) / 8,
     }
 
 
-def _outermost_traffic_bits(best: CostModelEvaluation) -> float:
-    """Bits read from and written to the outermost memory, in words of its widest access."""
+def _outermost_traffic_bits(best: CostModelEvaluation, outermost: dict[str, str]) -> float:
+    """Bits read from and written to each operand's outermost memory, in words of its widest access.
+
+    An operand whose outermost memory was cut off stays on chip: nothing of it is counted.
+    """
     bits = 0.0
     for layer_op in best.layer.layer_operands:
         mem_op = best.memory_operand_links.layer_to_mem_op(layer_op)
         levels = best.memory_word_access[layer_op]
-        outermost = best.accelerator.get_memory_level(mem_op, len(levels) - 1)
+        last = best.accelerator.get_memory_level(mem_op, len(levels) - 1)
+        if last.memory_instance.name != outermost[mem_op.name]:
+            continue
         for direction, words in levels[-1].data.items():
             if words:
-                bits += words * (outermost.get_max_bandwidth(mem_op, direction) or 0)
+                bits += words * (last.get_max_bandwidth(mem_op, direction) or 0)
     return bits
 
 
-@lru_cache(maxsize=4)
-def _accelerator(path: str) -> Accelerator:
-    accelerator = AcceleratorParserStage.parse_accelerator(path)
+@lru_cache(maxsize=32)
+def _accelerator(text: str) -> Accelerator:
+    """ZigZag's accelerator from its own tables, as JSON text."""
+    validator = AcceleratorValidator(json.loads(text))
+    if not validator.validate():
+        raise ValueError(f"ZigZag refuses the accelerator: {validator.validator.errors}")
+    accelerator = AcceleratorFactory(validator.normalized_data).create()
     order_memories_once(accelerator)
     return accelerator
 
 
 @lru_cache(maxsize=4)
-def _mapping(path: str) -> list[Table]:
-    return list(WorkloadParserStage.parse_mapping_data(path))
+def _mapping(text: str) -> list[Table]:
+    validator = MappingValidator(json.loads(text))
+    if not validator.validate():
+        raise ValueError(f"ZigZag refuses the mapping: {validator.validator.errors}")
+    return list(validator.normalized_data)
 
 
 def _layer(request: Table) -> LayerNode:

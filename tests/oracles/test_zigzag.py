@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,7 @@ def zigzag_by_itself(model: ir.Model) -> tuple[dict[str, float], float]:
     from zigzag.stages.results.reduce_stages import MinimalLatencyStage, SumStage
     from zigzag.stages.workload_iterator import WorkloadStage
 
-    from hwopt.oracles.zigzag_files import read_description
-
-    files = read_description(EDGE)
+    inputs = files("zigzag") / "inputs"
     stages: list[Any] = [
         ONNXModelParserStage, AcceleratorParserStage, SumStage, WorkloadStage, MinimalLatencyStage,
         SpatialMappingGeneratorStage, MinimalLatencyStage, TemporalMappingGeneratorStage, CostModelStage,
@@ -98,10 +97,10 @@ def zigzag_by_itself(model: ir.Model) -> tuple[dict[str, float], float]:
     for node in proto.graph.node:
         node.name = node.output[0]
     arguments: dict[str, Any] = {
-        "accelerator": str(files.accelerator),
-        "mapping": str(files.mapping),
+        "accelerator": str(inputs / "hardware" / "edge_tpu_like.yaml"),
+        "mapping": str(inputs / "mapping" / "edge_tpu_like.yaml"),
         "workload": proto,
-        "loma_lpf_limit": files.lpf_limit,
+        "loma_lpf_limit": EDGE.oracle.options["lpf_limit"],
         "loma_show_progress_bar": False,
         "nb_mappings_generated": 3,
         "access_same_data_considered_as_no_access": True,
