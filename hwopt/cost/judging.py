@@ -103,6 +103,19 @@ class RewriteScores:
     regret: float
 
 
+@dataclass(frozen=True)
+class KindScores:
+    """Errors of the distinct groups of one kind inside whole models, in percent."""
+
+    kind: str
+    number: int
+    mape: float
+    bias: float
+    within_5: float
+    within_10: float
+    covered_2: float
+
+
 def judge(truth: HeldOut, model: Predictor, refine: int = 0) -> Judged:
     """Prices everything. refine: the so many most uncertain groups get their exact figures.
 
@@ -183,6 +196,31 @@ def rewrite_scores(judged: Sequence[JudgedRewrite]) -> RewriteScores:
         spearman=_spearman(measured / before, predicted / before),
         best_found=_percent(hits),
         regret=_percent(regrets),
+    )
+
+
+def kind_scores(judged: Sequence[JudgedGroup]) -> list[KindScores]:
+    """Scores of fused groups kind by kind; groups that took no time of their own are left out."""
+    timed = [item for item in judged if item.group.latency_us > 0]
+    return [
+        _kind_scores(kind, [item for item in timed if item.group.signature.kind == kind])
+        for kind in sorted({item.group.signature.kind for item in timed})
+    ]
+
+
+def _kind_scores(kind: str, own: Sequence[JudgedGroup]) -> KindScores:
+    measured = np.array([item.group.latency_us for item in own])
+    predicted = np.array([item.predicted.value for item in own])
+    spread = np.array([item.predicted.spread for item in own])
+    error = predicted / measured - 1.0
+    return KindScores(
+        kind=kind,
+        number=len(own),
+        mape=_percent(np.abs(error)),
+        bias=_percent(error),
+        within_5=_percent(np.abs(error) <= 0.05),
+        within_10=_percent(np.abs(error) <= 0.10),
+        covered_2=_percent(np.abs(predicted - measured) <= 2 * spread),
     )
 
 
