@@ -24,14 +24,14 @@ _GUARD_OUTPUTS = 16
 _GUARD_STRIDE = 4
 
 
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Gives each node of the main graph a name that survives fusion: `node_index` finds it."""
-    for index, node in enumerate(model.graph.node):
+def name_nodes(model: onnx.ModelProto, first: int = 0) -> None:
+    """Gives each node of the main graph a number that survives fusion in its name: see `node_index`."""
+    for index, node in enumerate(model.graph.node, first):
         node.name = f"hwopt{index}x"
 
 
 def node_index(name: str) -> int | None:
-    """The first node named in the name of an optimised node; None where there is none."""
+    """The number of the first node named in the name of an optimised node; None where there is none."""
     found = _NODE.search(name)
     return None if found is None else int(found.group(1))
 
@@ -82,6 +82,15 @@ def _guard_output(
     graph.node.append(guard)
     size = (shape[0], _GUARD_OUTPUTS, *(-(-edge // _GUARD_STRIDE) for edge in shape[2:]))
     value.CopyFrom(helper.make_tensor_value_info(end, TensorProto.FLOAT, size))
+
+
+def interface_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of inputs and outputs, inferred where the model does not say; open ones are left out."""
+    values = [*model.graph.input, *model.graph.output]
+    if any(static_shape(value) is None for value in values):
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        values = [*inferred.graph.input, *inferred.graph.output]
+    return {value.name: shape for value in values if (shape := static_shape(value)) is not None}
 
 
 def _weight(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> onnx.TensorProto:

@@ -11,6 +11,8 @@ from hwopt.errors import BadInput
 from hwopt.target import Target
 
 PRECISIONS = ("fp32", "int8")
+CPU = "CPUExecutionProvider"
+CLOCKS = ("thread", "wall")
 LAST_CORE = -1
 _L2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
 _DEFAULT_L2 = 1 << 20
@@ -30,7 +32,7 @@ class OrtOptions:
     """
 
     precision: str = "fp32"
-    provider: str = "CPUExecutionProvider"
+    provider: str = CPU
     threads: int = 1
     spinning: bool = True
     core: int = LAST_CORE
@@ -38,6 +40,12 @@ class OrtOptions:
     budget_ms: float = 60.0
     rounds: int = 12
     cold: int = 2 * _DEFAULT_L2
+    clock: str = CLOCKS[0]
+
+    @property
+    def counts_own_time(self) -> bool:
+        """Whether a run is timed by what its thread has computed, not by what went by on the wall."""
+        return self.clock == "thread" and self.threads == 1 and self.provider == CPU
 
     def to_json(self) -> str:
         """One line of JSON, the same for equal options."""
@@ -93,5 +101,7 @@ def _check(options: OrtOptions, where: str) -> None:
     for name in ("warmup", "budget_ms", "cold"):
         if getattr(options, name) < 0:
             raise BadInput(f"{where}: oracle option {name} must not be negative")
+    if options.clock not in CLOCKS:
+        raise BadInput(f"{where}: oracle option clock is '{options.clock}', not one of {', '.join(CLOCKS)}")
     if options.core < LAST_CORE:
         raise BadInput(f"{where}: oracle option core is {options.core}: a core's number, or -1 for the last")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from hwopt.oracles.onnxruntime_context import is_guard, node_index
 GUARDED = -1  # owner of what belongs to no node of the model
 _QUIET = 0.25  # quantile of a node's times; what lies more than a tick above it was disturbed
 _TICK_US = 1.0
+_SETS = 4  # of runs, whose times are compared
 _LEAST_SHARE = 0.02
 _MOST_PAUSE_US = 7.0  # of the profiler, at one node: 3 us in chains of equal nodes, 5 us in networks
 _SUFFIX = "_kernel_time"
@@ -76,21 +77,26 @@ def _own(node: onnx.NodeProto, producer: Mapping[str, int]) -> int | None:
     return next((producer[name] for name in names if name in producer), None)
 
 
-def node_times(profile: Path, names: Collection[str], skip: int) -> dict[str, float]:
+def node_times(profile: Path, names: Collection[str], skip: int) -> list[dict[str, float]]:
     """Microseconds between the start of each node and that of the next, over the quieter runs.
 
     The profiler cuts times down to whole microseconds; of starts that fall anywhere between two
     ticks the mean difference is right to a fraction. names: nodes of the optimised graph; skip:
-    runs at the beginning that do not count.
+    runs at the beginning that do not count. Returns the times over all runs, then those over each
+    of some sets of runs apart; nothing where there are too few runs.
     """
     order, starts, ends = _runs(profile, names)
-    if len(starts) <= skip:
-        return {}
-    between = np.diff(starts[skip:], axis=1)
-    lengths = ends[skip:] - starts[skip:]
-    means = quiet_mean(between)
-    pause = float(np.median(means - quiet_mean(lengths[:, :-1]))) if len(means) else 0.0
-    return dict(zip(order, [*means.tolist(), float(quiet_mean(lengths[:, -1:])[0]) + pause], strict=True))
+    starts, ends = starts[skip:], ends[skip:]
+    sets = [slice(None), *(slice(i, None, _SETS) for i in range(_SETS))]
+    if len(starts) < _SETS or not order:
+        return []
+    return [_mean_times(order, starts[chosen], ends[chosen]) for chosen in sets]
+
+
+def _mean_times(order: Sequence[str], starts: Times, ends: Times) -> dict[str, float]:
+    means, lengths = quiet_mean(np.diff(starts, axis=1)), quiet_mean(ends - starts)
+    pause = float(np.median(means - lengths[:-1])) if len(means) else 0.0
+    return dict(zip(order, [*means.tolist(), float(lengths[-1]) + pause], strict=True))
 
 
 def quiet_mean(table: Times) -> Times:

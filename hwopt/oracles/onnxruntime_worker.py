@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import pstdev
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from hwopt.oracles.cache import answer_from_json, answer_to_json
-from hwopt.oracles.onnxruntime_context import add_guards, name_nodes, static_shape
+from hwopt.oracles.onnxruntime_join import Joined, join, joinable
 from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, allowed_cores
 from hwopt.oracles.onnxruntime_quant import quantised
-from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, producers, settle
+from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, settle
 from hwopt.oracles.onnxruntime_session import BoundSession
 from hwopt.oracles.onnxruntime_timing import Before, Subject, Timing, interleave
 from hwopt.oracles.protocol import Answer, Job, Measurement, Row, Unmeasured
@@ -29,11 +30,12 @@ _CHAIN = 33  # operators that do nothing, to tell what a call costs from what an
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """A job with its two sessions: one as anybody would run it, one that is profiled."""
+class _Bundle:
+    """Jobs that run as one model, in two sessions: one as anybody would run it, one that is profiled."""
 
+    jobs: tuple[int, ...]
     in_context: bool
-    outputs: tuple[str, ...]  # first output of each node of the given model
+    joined: Joined
     owner: Mapping[str, int]
     plain: BoundSession
     profiled: BoundSession
@@ -76,79 +78,103 @@ def measure_chunk(message: bytes) -> bytes:
 
 
 def _measure(jobs: Sequence[Job], options: OrtOptions, folder: Path) -> list[Answer]:
-    prepared: dict[int, _Prepared] = {}
     answers: dict[int, Answer] = {}
-    for i, job in enumerate(jobs):
-        try:
-            prepared[i] = _prepare(job, options, folder, str(i))
-        except Exception as error:  # protobuf, onnx and ONNX Runtime raise many types
-            answers[i] = Unmeasured(f"ONNX Runtime: {_first_line(error)}")
+    bundles: list[_Bundle] = []
+    for group in _groups(jobs, answers):
+        bundles += _prepare_all(group, jobs, options, folder, answers)
     call_us = _call_us(options)
     evict = _evictor(options.cold)
-    order = list(prepared)
-    plain = _timed([prepared[i] for i in order], options, evict, profiled=False)
-    profiled = _timed([prepared[i] for i in order], options, evict, profiled=True)
-    for i, timing, profile in zip(order, plain, profiled, strict=True):
-        skip = profile.runs and options.warmup + 1
-        times = node_times(Path(prepared[i].profiled.end_profiling()), prepared[i].owner.keys(), skip)
-        answers[i] = _measurement(prepared[i], timing, times, call_us)
+    plain = _timed(bundles, options, evict, profiled=False)
+    profiled = _timed(bundles, options, evict, profiled=True)
+    for bundle, timing, profile in zip(bundles, plain, profiled, strict=True):
+        path = Path(bundle.profiled.end_profiling())
+        times = node_times(path, bundle.owner.keys(), options.warmup + 1)
+        answers.update(_answers(bundle, timing, times, call_us))
+        path.unlink()
     return [answers[i] for i in range(len(jobs))]
 
 
-def _timed(
-    prepared: Sequence[_Prepared], options: OrtOptions, evict: Before, profiled: bool
-) -> list[Timing]:
+def _groups(jobs: Sequence[Job], answers: dict[int, Answer]) -> list[list[int]]:
+    """Which jobs run as one model: parts of networks together, everything else alone."""
+    together: dict[str, list[int]] = {}
+    for i, job in enumerate(jobs):
+        try:
+            word = joinable(onnx.load_model_from_string(job.model)) if job.in_context else None
+        except Exception as error:  # protobuf raises many types
+            answers[i] = Unmeasured(f"not a model: {_first_line(error)}")
+            continue
+        together.setdefault(word or f"alone {i}", []).append(i)
+    return list(together.values())
+
+
+def _prepare_all(
+    group: Sequence[int], jobs: Sequence[Job], options: OrtOptions, folder: Path, answers: dict[int, Answer]
+) -> list[_Bundle]:
+    """The group as one bundle; where that does not run, what runs alone, each with its reason."""
+    try:
+        return [_prepare(group, jobs, options, folder)]
+    except Exception as error:  # onnx and ONNX Runtime raise many types
+        if len(group) == 1:
+            answers[group[0]] = Unmeasured(f"ONNX Runtime: {_first_line(error)}")
+            return []
+    half = len(group) // 2
+    parts = (group[:half], group[half:])
+    return [bundle for part in parts for bundle in _prepare_all(part, jobs, options, folder, answers)]
+
+
+def _timed(bundles: Sequence[_Bundle], options: OrtOptions, evict: Before, profiled: bool) -> list[Timing]:
     subjects = [
         Subject((item.profiled if profiled else item.plain).run, evict if item.in_context else None)
-        for item in prepared
+        for item in bundles
     ]
     return interleave(subjects, options.budget_ms, options.rounds, options.warmup)
 
 
-def _prepare(job: Job, options: OrtOptions, folder: Path, name: str) -> _Prepared:
-    model = onnx.load_model_from_string(job.model)
-    name_nodes(model)
-    outputs = tuple(node.output[0] for node in model.graph.node)
-    producer = producers(model)
-    if job.in_context:
-        add_guards(model, _interface_shapes(model))
+def _prepare(group: Sequence[int], jobs: Sequence[Job], options: OrtOptions, folder: Path) -> _Bundle:
+    models = [onnx.load_model_from_string(jobs[i].model) for i in group]
+    in_context = jobs[group[0]].in_context
+    joined = join(models, guards=in_context)
+    model = joined.model
     if options.precision == "int8":
-        model = quantised(model, folder / f"{name}.int8.onnx")
+        model = quantised(model, folder / "int8.onnx")
     data = model.SerializeToString()
-    optimised = folder / f"{name}.optimised.onnx"
+    optimised = folder / "optimised.onnx"
     plain = BoundSession(data, options, optimised=str(optimised))
-    owner = owners(onnx.load_model(optimised, load_external_data=False), producer)
+    owner = owners(onnx.load_model(optimised, load_external_data=False), joined.producer)
     optimised.unlink()
-    profiled = BoundSession(data, options, profile=str(folder / name))
-    return _Prepared(job.in_context, outputs, owner, plain, profiled)
+    profiled = BoundSession(data, options, profile=str(folder / str(group[0])))
+    return _Bundle(tuple(group), in_context, joined, owner, plain, profiled)
 
 
-def _interface_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of inputs and outputs, inferred where the model does not say."""
-    values = [*model.graph.input, *model.graph.output]
-    if any(static_shape(value) is None for value in values):
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        values = [*inferred.graph.input, *inferred.graph.output]
-    return {value.name: shape for value in values if (shape := static_shape(value)) is not None}
-
-
-def _measurement(item: _Prepared, timing: Timing, times: Mapping[str, float], call_us: float) -> Answer:
+def _answers(
+    bundle: _Bundle, timing: Timing, times: Sequence[Mapping[str, float]], call_us: float
+) -> dict[int, Answer]:
     net_us = max(timing.best_us - call_us, 0.0)
-    profiled_us = sum(times.values())
-    rows = tuple(
-        Row(output=item.outputs[index], latency_us=time)
-        for index, time in charged(settle(times, net_us), item.owner).items()
-    )
-    own_us = sum(row.latency_us for row in rows) if item.in_context else net_us
-    details = {
-        "noise": timing.noise,
-        "runs": float(timing.runs),
-        "call_us": call_us,
-        "run_us": timing.best_us,
-        "profiled_us": profiled_us,
-        "operators": float(len(times)),
+    tables = [_rows_by_job(bundle, settle(table, net_us)) for table in times]
+    return {
+        job: _measurement(bundle, [table[i] for table in tables], timing, net_us, call_us)
+        for i, job in enumerate(bundle.jobs)
     }
-    return Measurement(own_us, rows, details=details)
+
+
+def _rows_by_job(bundle: _Bundle, times: Mapping[str, float]) -> list[tuple[Row, ...]]:
+    rows: list[list[Row]] = [[] for _ in bundle.jobs]
+    for number, time in charged(times, bundle.owner).items():
+        rows[bundle.joined.model_of(number)].append(Row(bundle.joined.outputs[number], time))
+    return [tuple(found) for found in rows]
+
+
+def _measurement(
+    bundle: _Bundle, tables: Sequence[tuple[Row, ...]], timing: Timing, net_us: float, call_us: float
+) -> Measurement:
+    """The answer for one job: a whole network's own time, or the sum of a part's rows."""
+    sums = [sum(row.latency_us for row in rows) for rows in tables]
+    details = {"noise": timing.noise, "runs": float(timing.runs), "call_us": call_us}
+    if not bundle.in_context:
+        return Measurement(net_us, tables[0] if tables else (), details=details)
+    if sums and sums[0] > 0:
+        details["noise"] = max(pstdev(sums[1:]) / sums[0], timing.noise)
+    return Measurement(sums[0] if sums else net_us, tables[0] if tables else (), details=details)
 
 
 def _call_us(options: OrtOptions) -> float:
