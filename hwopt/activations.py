@@ -7,6 +7,7 @@ followed and evaluated on a fixed grid of numbers; it is what its values say it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -15,8 +16,9 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from scipy.special import erf
 
-from hwopt.nodes import attr_float, constant_array, is_op, scalar, single_consumer
+from hwopt.nodes import attr_float, attr_string, constant_array, is_op, scalar, single_consumer
 
 Kind = Literal[
     "none",
@@ -30,6 +32,7 @@ Kind = Literal[
     "sigmoid",
     "tanh",
     "hardsigmoid",
+    "gelu",
 ]
 Floats = npt.NDArray[np.floating]
 F = TypeVar("F", bound=np.floating)
@@ -64,6 +67,7 @@ NONE = Activation("none")
 HARDSWISH = Activation("hardswish")
 SILU = Activation("silu")
 SIGMOID = Activation("sigmoid")
+GELU = Activation("gelu")  # with the error function, not its approximation by tanh
 HARDSIGMOID = Activation("hardsigmoid", alpha=1 / 6, beta=0.5)  # the one inside HardSwish
 
 
@@ -122,6 +126,8 @@ def native_activation(node: ir.Node) -> Activation | None:
         )
     if is_op(node, "PRelu"):
         return _prelu(node)
+    if is_op(node, "Gelu"):
+        return GELU if attr_string(node, "approximate", "none") == "none" else None
     simple = {"Sigmoid": SIGMOID, "Tanh": Activation("tanh"), "HardSwish": HARDSWISH}
     return simple.get(node.op_type) if is_op(node, *simple) else None
 
@@ -204,6 +210,8 @@ def _evaluate(node: ir.Node, current: ir.Value, start: ir.Value, x: Floats) -> F
 
 
 def _evaluate_unary(node: ir.Node, x: Floats) -> Floats | None:
+    if is_op(node, "Erf"):
+        return np.asarray(erf(x))
     if is_op(node, "Relu", "Sigmoid", "HardSigmoid", "Clip", "HardSwish"):
         activation = native_activation(node)
         return None if activation is None else activation.apply(x)
@@ -220,7 +228,7 @@ def _operand(value: ir.Value | None, current: ir.Value, start: ir.Value, x: Floa
 
 
 def _classify(result: Floats) -> Activation | None:
-    for candidate in (HARDSWISH, SILU, HARDSIGMOID):
+    for candidate in (HARDSWISH, SILU, HARDSIGMOID, GELU):
         if np.allclose(result, candidate.apply(_GRID), rtol=_TOLERANCE, atol=_TOLERANCE):
             return candidate
     return None
@@ -268,4 +276,5 @@ _APPLY: dict[Kind, Callable[[Activation, Floats], Floats]] = {
     "sigmoid": lambda a, x: _sigmoid(x),
     "tanh": lambda a, x: np.tanh(x),
     "hardsigmoid": _hardsigmoid,
+    "gelu": lambda a, x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
 }

@@ -177,7 +177,7 @@ def _weights(group: Group, kind: str, target: Target) -> tuple[WeightDescriptor 
         tensor = None if position is None else constant(node.inputs[position])
         if tensor is None:
             return None, 0
-        bias = constant(_input(node, 2))
+        bias = constant(_input(node, 2)) if node.op_type != "MatMul" else _added(group)
         axis = _channel_axis(node, kind, len(tensor.shape))
         return describe(tensor, axis, target), 0 if bias is None else int(bias.size)
     if kind in ("add", "mul"):
@@ -186,6 +186,12 @@ def _weights(group: Group, kind: str, target: Target) -> tuple[WeightDescriptor 
             largest = max(operands, key=lambda tensor: int(tensor.size))
             return describe(largest, max(len(largest.shape) - 1, 0), target), 0
     return None, 0
+
+
+def _added(group: Group) -> ir.TensorProtocol | None:
+    """The bias that a MatMul's group adds."""
+    add = group.nodes[1] if len(group.nodes) > 1 and is_op(group.nodes[1], "Add") else None
+    return None if add is None else next((t for t in map(constant, add.inputs) if t is not None), None)
 
 
 def _channel_axis(node: ir.Node, kind: str, rank: int) -> int:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from hwopt.activations import Match, following_activation
 from hwopt.describe import Group, Shapes, shape_of, target_op
-from hwopt.nodes import ONNX_DOMAINS, is_op, single_consumer
+from hwopt.nodes import ONNX_DOMAINS, constant, is_op, single_consumer
 from hwopt.target import Target
 
 _PATTERN_STARTS = ("Add", "Sub", "Mul", "Div", "Clip", "Relu", "Sigmoid", "HardSigmoid", "Neg", "Min", "Max")
@@ -20,6 +20,7 @@ _WRITTEN_OUT = {
     "hardswish": "HardSwish",
     "silu": "Silu",
     "hardsigmoid": "HardSigmoid",
+    "gelu": "Gelu",
     "relu": "Relu",
     "relu6": "Clip",
     "clip": "Clip",
@@ -104,6 +105,10 @@ def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target, don
     op = target_op(anchor)
     members, ops, activation = [anchor], [op], ""
     outputs = tuple(anchor.outputs)
+    bias = matmul_bias(anchor)
+    if bias is not None:
+        members.append(bias)
+        outputs = tuple(bias.outputs)
     for accepted in _followers(op, target) if len(outputs) == 1 else ():
         follower = _follower(outputs[0], accepted)
         if follower is not None and _is_ready(follower.nodes, {*members, *follower.nodes}, done | excluded):
@@ -118,6 +123,27 @@ def _anchored_group(anchor: ir.Node, excluded: set[ir.Node], target: Target, don
         if value is not None and not is_constant(value, excluded) and value.producer() not in inside
     )
     return Group(tuple(members), tuple(ops), activation, tuple(dict.fromkeys(inputs)), outputs)
+
+
+def matmul_bias(node: ir.Node) -> ir.Node | None:
+    """The addition of a constant vector that alone reads a product with a constant matrix.
+
+    Every runtime adds it on the way, as in a Gemm: exporters write linear layers so.
+    """
+    if not is_op(node, "MatMul") or len(node.inputs) != 2 or not _is_matrix(node.inputs[1]):
+        return None
+    add = single_consumer(node.outputs[0])
+    if add is None or not is_op(add, "Add"):
+        return None
+    tensors = [constant(value) for value in add.inputs]
+    sizes = [int(tensor.size) for tensor in tensors if tensor is not None and len(tensor.shape) == 1]
+    weight = constant(node.inputs[1])
+    return add if weight is not None and sizes == [weight.shape[1]] else None
+
+
+def _is_matrix(value: ir.Value | None) -> bool:
+    tensor = constant(value)
+    return tensor is not None and len(tensor.shape) == 2
 
 
 def _is_ready(nodes: Sequence[ir.Node], inside: set[ir.Node], done: set[ir.Node]) -> bool:

@@ -22,6 +22,7 @@ _OPERATORS: dict[str, tuple[str, int]] = {
     "hardswish": ("HardSwish", 14),
     "silu": ("Swish", 24),
     "hardsigmoid": ("HardSigmoid", 7),
+    "gelu": ("Gelu", 20),
 }
 
 

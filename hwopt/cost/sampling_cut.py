@@ -152,7 +152,7 @@ def _copy(value: ir.Value) -> ir.Value:
     return ir.Value(
         name=value.name,
         type=value.type,
-        shape=ir.Shape(value.shape) if value.shape else None,
+        shape=None if value.shape is None else ir.Shape(value.shape),
         const_value=constant(value),
     )
 

@@ -21,7 +21,7 @@ from hwopt.oracles.tflite_facts import find_facts
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered, to_last
 from hwopt.oracles.tflite_layout import prefers_last
 from hwopt.oracles.tflite_pads import SAME, Window
-from hwopt.oracles.tflite_patterns import HARD_SWISH, Pattern, find_patterns
+from hwopt.oracles.tflite_patterns import GELU, HARD_SWISH, Pattern, find_patterns
 from hwopt.oracles.tflite_pool import pool_options
 from hwopt.oracles.tflite_quant import FEATURE
 from hwopt.oracles.tflite_schema import TfGraph, serialise
@@ -78,7 +78,7 @@ OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "Slice": tflite_shape.lower_slice,
         "Softmax": tflite_elementwise.lower_softmax,
         "Split": tflite_shape.lower_split,
-        "Sqrt": tflite_elementwise.lower_unary,
+        "Sqrt": tflite_elementwise.lower_sqrt,
         "Squeeze": tflite_shape.lower_reshape,
         "Sub": tflite_elementwise.lower_binary,
         "Tanh": tflite_elementwise.lower_unary,
@@ -176,8 +176,9 @@ def _handler(node: ir.Node) -> Handler:
 
 
 def _lower_pattern(builder: Builder, node: ir.Node, pattern: Pattern) -> None:
-    if pattern.kind == HARD_SWISH:
-        unary(builder, pattern.inputs[0], "HARD_SWISH", FEATURE, node.outputs[0])
+    if pattern.kind in (HARD_SWISH, GELU):
+        opcode = "HARD_SWISH" if pattern.kind == HARD_SWISH else "GELU"
+        unary(builder, pattern.inputs[0], opcode, FEATURE, node.outputs[0])
         return
     left, variance = operands(builder, pattern.inputs)
     root = builder.emit("RSQRT", (variance.index,), builder.new(variance.shape, variance.layout))

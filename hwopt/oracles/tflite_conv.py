@@ -11,7 +11,7 @@ import onnx_ir as ir
 from hwopt.nodes import FloatArray, attr_float, attr_int, attr_ints, attr_string
 from hwopt.oracles.tflite_fusing import fold_batch_norm, fold_bias, sink
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered
-from hwopt.oracles.tflite_pads import VALID, Window, pad_codes
+from hwopt.oracles.tflite_pads import SAME, VALID, Window, pad_codes
 from hwopt.oracles.tflite_quant import FEATURE, quantise_weights
 from hwopt.oracles.tflite_schema import TfTensor
 
@@ -79,7 +79,7 @@ def lower_conv(builder: Builder, node: ir.Node) -> None:
 
 
 def lower_conv_transpose(builder: Builder, node: ir.Node) -> None:
-    """ConvTranspose; pads that TFLite cannot say are cut off the full result."""
+    """ConvTranspose; pads other than TFLite's SAME are cut off the full result."""
     weight, bias = _weight_and_bias(builder, node, 1)
     if attr_int(node, "group", 1) != 1 or attr_ints(node, "dilations", (1, 1)) != (1, 1):
         raise NotLowered("a grouped or dilated transposed convolution is not supported")
@@ -90,15 +90,30 @@ def lower_conv_transpose(builder: Builder, node: ir.Node) -> None:
     full = [(n - 1) * s + k for n, s, k in zip(feature.shape[1:3], strides, weight.shape[2:], strict=True)]
     begins = _transposed_begins(node, size, full)
     kernel = _kernel(builder, np.transpose(weight, (1, 2, 3, 0)), bias, 0, feature)
-    cut = any(begins) or tuple(full) != tuple(size)
-    shape = (1, *full, weight.shape[1])
+    same = _is_same(feature.shape[1:3], strides, weight.shape[2:], begins, size)
+    cut = not same and (any(begins) or tuple(full) != tuple(size))
+    shape = (1, *(size if same else full), weight.shape[1])
     output = builder.new(shape, Layout.LAST, FEATURE, None if cut else value.name)
-    options = {"Padding": VALID, "StrideH": strides[0], "StrideW": strides[1]}
+    options = {"Padding": SAME if same else VALID, "StrideH": strides[0], "StrideW": strides[1]}
     inputs = (builder.ints(shape), kernel.weight, feature.index, kernel.bias)
     builder.emit("TRANSPOSE_CONV", inputs, output, options)
     if cut:
         output = _cut(builder, output, (0, *begins, 0), (1, *size, weight.shape[1]), value.name)
     builder.bind(value, output)
+
+
+def _is_same(
+    inputs: Sequence[int],
+    strides: Sequence[int],
+    kernel: Sequence[int],
+    begins: Sequence[int],
+    size: Sequence[int],
+) -> bool:
+    """Whether TFLite's SAME cuts what ONNX cuts: k - s rows, the smaller half at the beginning."""
+    return all(
+        n * s == out and begin == max(k - s, 0) // 2 and k >= s
+        for n, s, k, begin, out in zip(inputs, strides, kernel, begins, size, strict=True)
+    )
 
 
 def _transposed_begins(node: ir.Node, size: Sequence[int], full: Sequence[int]) -> tuple[int, ...]:

@@ -27,7 +27,6 @@ _UNARY = {
     "Gelu": ("GELU", FEATURE),
     "Log": ("LOG", FEATURE),
     "Neg": ("NEG", FEATURE),
-    "Sqrt": ("SQRT", FEATURE),
 }
 _CLAMPS = {(0.0, 6.0): "RELU6", (0.0, np.inf): "RELU", (0.0, 1.0): "RELU_0_TO_1", (-1.0, 1.0): "RELU_N1_TO_1"}
 
@@ -137,6 +136,14 @@ def lower_unary(builder: Builder, node: ir.Node) -> None:
     unary(builder, node.inputs[0], opcode, quant, node.outputs[0])
 
 
+def lower_sqrt(builder: Builder, node: ir.Node) -> None:
+    """A square root, as a product with RSQRT: Vela leaves SQRT to the host."""
+    feature = builder.feature(node.inputs[0])
+    root = builder.emit("RSQRT", (feature.index,), builder.new(feature.shape, feature.layout))
+    pair = (feature, replace(root, flat=feature.flat))
+    builder.bind(node.outputs[0], emit_binary(builder, "MUL", pair, FEATURE, node.outputs[0].name))
+
+
 def unary(
     builder: Builder,
     source: ir.Value | None,
@@ -219,9 +226,7 @@ def lower_batch_norm(builder: Builder, node: ir.Node) -> None:
     scaled = emit_binary(builder, "MUL", (feature, factor), FEATURE, None)
     target = sink(builder, node.outputs[0])
     offset = constant_like(builder, shift.reshape(column), feature)
-    output = emit_binary(
-        builder, "ADD", (scaled, offset), target.quant, target.value.name, target.activation
-    )
+    output = emit_binary(builder, "ADD", (scaled, offset), target.quant, target.value.name, target.activation)
     builder.bind(target.value, output)
 
 

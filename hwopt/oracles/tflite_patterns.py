@@ -1,6 +1,7 @@
 """Groups of ONNX nodes that TFLite says in one or two operators.
 
 HardSwish written as x * clip(x + 3, 0, 6) / 6 in any order, or as x * HardSigmoid(x);
+Gelu written with the error function;
 division by a square root (layer norms), as a product with RSQRT.
 """
 
@@ -12,11 +13,12 @@ from math import isclose
 
 import onnx_ir as ir
 
-from hwopt.nodes import attr_float, is_op, single_consumer
+from hwopt.activations import following_activation
+from hwopt.nodes import attr_float, constant, is_op, single_consumer
 from hwopt.oracles.tflite_facts import Facts
 from hwopt.oracles.tflite_fusing import clip_bounds
 
-HARD_SWISH, RSQRT_PRODUCT = "hard_swish", "rsqrt_product"
+HARD_SWISH, GELU, RSQRT_PRODUCT = "hard_swish", "gelu", "rsqrt_product"
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Pattern:
 
 def find_patterns(model: ir.Model, facts: Facts) -> dict[str, Pattern]:
     """Patterns of the main graph by the output of their last node; none overlaps another."""
-    found: dict[str, Pattern] = {}
-    taken: set[str] = set()
+    found = dict(_gelus(model))
+    taken: set[str] = {name for pattern in found.values() for name in pattern.inside}
     for node in reversed(list(model.graph)):
         name = node.outputs[0].name or ""
         pattern = None if name in taken else (_hard_swish(node, facts) or _rsqrt_product(node))
@@ -39,6 +41,17 @@ def find_patterns(model: ir.Model, facts: Facts) -> dict[str, Pattern]:
             found[name] = pattern
             taken |= pattern.inside
     return found
+
+
+def _gelus(model: ir.Model) -> Iterator[tuple[str, Pattern]]:
+    """Gelu around each error function."""
+    for node in model.graph:
+        scaled = node.inputs[0].producer() if is_op(node, "Erf") and node.inputs[0] is not None else None
+        for x in scaled.inputs if scaled is not None else ():
+            match = None if x is None or constant(x) is not None else following_activation(x)
+            if x is not None and match is not None and match.activation.kind == "gelu":
+                inside = frozenset(inner.outputs[0].name or "" for inner in match.nodes[:-1])
+                yield match.output.name or "", Pattern(GELU, (x,), inside)
 
 
 def _inner(value: ir.Value | None, *op_types: str) -> ir.Node | None:

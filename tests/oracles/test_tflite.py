@@ -67,7 +67,7 @@ def operators(result: Lowered) -> list[str]:
         ("y = Clip(x, n_0_1, n_2_0)", ["MAXIMUM", "MINIMUM"]),
         ("y = GlobalAveragePool(x)", ["AVERAGE_POOL_2D"]),
         ("y = ReduceMean<axes=[2,3]>(x)", ["AVERAGE_POOL_2D"]),
-        ("y = Sqrt(x)", []),
+        ("y = Sqrt(x)", ["RSQRT", "MUL"]),
     ],
 )
 def test_operators(body: str, expected: list[str]) -> None:
