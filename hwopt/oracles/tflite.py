@@ -21,7 +21,7 @@ from hwopt.oracles.tflite_facts import find_facts
 from hwopt.oracles.tflite_graph import Builder, Feature, Layout, NotLowered, to_last
 from hwopt.oracles.tflite_layout import prefers_last
 from hwopt.oracles.tflite_pads import SAME, Window
-from hwopt.oracles.tflite_patterns import GELU, HARD_SWISH, Pattern, find_patterns
+from hwopt.oracles.tflite_patterns import GELU, HARD_SWISH, SHUFFLE, Pattern, find_patterns
 from hwopt.oracles.tflite_pool import pool_options
 from hwopt.oracles.tflite_quant import FEATURE
 from hwopt.oracles.tflite_schema import TfGraph, serialise
@@ -179,6 +179,9 @@ def _lower_pattern(builder: Builder, node: ir.Node, pattern: Pattern) -> None:
     if pattern.kind in (HARD_SWISH, GELU):
         opcode = "HARD_SWISH" if pattern.kind == HARD_SWISH else "GELU"
         unary(builder, pattern.inputs[0], opcode, FEATURE, node.outputs[0])
+        return
+    if pattern.kind == SHUFFLE:
+        tflite_shape.lower_shuffle(builder, *pattern.inputs, node.outputs[0])
         return
     left, variance = operands(builder, pattern.inputs)
     root = builder.emit("RSQRT", (variance.index,), builder.new(variance.shape, variance.layout))

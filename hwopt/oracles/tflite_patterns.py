@@ -1,7 +1,7 @@
 """Groups of ONNX nodes that TFLite says in one or two operators.
 
 HardSwish written as x * clip(x + 3, 0, 6) / 6 in any order, or as x * HardSigmoid(x);
-Gelu written with the error function;
+Gelu written with the error function; channel shuffles written with five axes;
 division by a square root (layer norms), as a product with RSQRT.
 """
 
@@ -14,11 +14,11 @@ from math import isclose
 import onnx_ir as ir
 
 from hwopt.activations import following_activation
-from hwopt.nodes import attr_float, constant, is_op, single_consumer
+from hwopt.nodes import attr_float, attr_ints, constant, is_op, single_consumer
 from hwopt.oracles.tflite_facts import Facts
 from hwopt.oracles.tflite_fusing import clip_bounds
 
-HARD_SWISH, GELU, RSQRT_PRODUCT = "hard_swish", "gelu", "rsqrt_product"
+HARD_SWISH, GELU, RSQRT_PRODUCT, SHUFFLE = "hard_swish", "gelu", "rsqrt_product", "shuffle"
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,16 @@ def find_patterns(model: ir.Model, facts: Facts) -> dict[str, Pattern]:
     taken: set[str] = {name for pattern in found.values() for name in pattern.inside}
     for node in reversed(list(model.graph)):
         name = node.outputs[0].name or ""
-        pattern = None if name in taken else (_hard_swish(node, facts) or _rsqrt_product(node))
+        pattern = None if name in taken else _pattern_at(node, facts)
         if pattern is not None and not pattern.inside & taken:
             found[name] = pattern
             taken |= pattern.inside
     return found
+
+
+def _pattern_at(node: ir.Node, facts: Facts) -> Pattern | None:
+    """The pattern that ends in this node."""
+    return _hard_swish(node, facts) or _rsqrt_product(node) or _shuffle(node, facts)
 
 
 def _gelus(model: ir.Model) -> Iterator[tuple[str, Pattern]]:
@@ -143,3 +148,20 @@ def _rsqrt_product(node: ir.Node) -> Pattern | None:
     if root is None or root.inputs[0] is None or node.inputs[0] is None:
         return None
     return Pattern(RSQRT_PRODUCT, (node.inputs[0], root.inputs[0]), frozenset({root.outputs[0].name or ""}))
+
+
+def _shuffle(node: ir.Node, facts: Facts) -> Pattern | None:
+    """ShuffleNet's channel shuffle: [1, C, H, W] in groups, groups and members exchanged, and back."""
+    swap = _inner(node.inputs[0], "Transpose") if is_op(node, "Reshape") else None
+    if swap is None or attr_ints(swap, "perm", ()) != (0, 2, 1, 3, 4):
+        return None
+    first = _inner(swap.inputs[0], "Reshape")
+    if first is None or first.inputs[0] is None:
+        return None
+    shape, grouped = facts.shape(first.inputs[0]), facts.shape(first.outputs[0])
+    if shape is None or grouped is None or len(shape) != 4 or facts.shape(node.outputs[0]) != shape:
+        return None
+    if (grouped[0], grouped[1] * grouped[2], *grouped[3:]) != shape:
+        return None
+    inside = frozenset({first.outputs[0].name or "", swap.outputs[0].name or ""})
+    return Pattern(SHUFFLE, (first.inputs[0], swap.outputs[0]), inside)

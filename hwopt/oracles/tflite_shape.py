@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -87,6 +88,20 @@ def lower_transpose(builder: Builder, node: ir.Node) -> None:
     layout = favourite if favourite in free or not free else free[0]
     output = builder.transpose(feature, options[layout], layout, node.outputs[0].name)
     builder.bind(node.outputs[0], output)
+
+
+def lower_shuffle(builder: Builder, source: ir.Value, swapped: ir.Value, output: ir.Value) -> None:
+    """A channel shuffle channels-last, where it exchanges the last two axes of a matrix of pixels.
+
+    swapped: the value in the middle, [1, C / groups, groups, H, W]; the cost is charged to it.
+    """
+    builder.owner = swapped.name
+    feature = builder.last(source)
+    _, members, groups = builder.shape(swapped)[:3]
+    pixels = prod(feature.shape[:3])
+    split = builder.reshape(feature, (1, pixels, groups, members), Layout.LAST)
+    moved = builder.transpose(split, (0, 1, 3, 2), Layout.LAST, swapped.name)
+    builder.bind(output, builder.reshape(moved, feature.shape, Layout.LAST, output.name))
 
 
 def _stored_axis(feature: Feature, axis: int) -> int:
