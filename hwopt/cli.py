@@ -20,6 +20,7 @@ import typer
 from typer.main import get_command
 
 from hwopt import __version__, cli_show, cli_watch
+from hwopt.cli_fit import targets_app
 from hwopt.errors import BadInput, HwoptError
 from hwopt.limits import input_shape as parse_shape
 from hwopt.report.jsonable import json_text, to_json
@@ -38,7 +39,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 passes_app = typer.Typer(help="The rewrites there are.", rich_markup_mode=None)
-targets_app = typer.Typer(help="The accelerators there are.", rich_markup_mode=None)
 app.add_typer(passes_app, name="passes")
 app.add_typer(targets_app, name="targets")
 
@@ -203,23 +203,6 @@ def passes_list() -> None:
     cli_show.show_table(["pass", "risk", "before --> after"], rows)
 
 
-@targets_app.command("list")
-def targets_list() -> None:
-    """Every accelerator that can be named."""
-    from hwopt.registry import all_targets
-
-    rows = [[item.name, item.precision, item.oracle.name, item.title] for item in all_targets()]
-    cli_show.show_table(["target", "precision", "oracle", "what it is"], rows)
-
-
-@targets_app.command("show")
-def targets_show(target: Annotated[str, typer.Argument(metavar="NAME|FOLDER")]) -> None:
-    """One accelerator: its hardware, its fusion rules, its cost model, its card."""
-    from hwopt.registry import load_target
-
-    cli_show.show_target(load_target(target))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; every failure is one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -240,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _usage(text: str, arguments: Sequence[str]) -> str:
     """A usage error, and where the options of that command are explained."""
-    words = [word for word in arguments[:1] if not word.startswith("-") and "No such command" not in text]
+    given = arguments[: 2 if arguments[:1] in (["targets"], ["passes"]) else 1]
+    words = [word for word in given if not word.startswith("-") and "No such command" not in text]
     return f"{text.rstrip('.')} (see {shlex.join(['hwopt', *words, '--help'])})"
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from hwopt.report import words
 from hwopt.report.schema import Costs, Missing, Outcome, Report
-from hwopt.target import Target
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,35 +125,4 @@ def _subgraph_rows(report: Report) -> list[list[str]]:
             row.nodes[0] if row.nodes else "-",
         ]
         for value, row in priced[:_SHOWN_SUBGRAPHS]
-    ]
-
-
-def show_target(target: Target) -> None:
-    """A target's hardware, fusion rules, oracle and cost model, then its card."""
-    show_table(["", target.name], _target_rows(target))
-    card = target.folder / "card.md"
-    if card.is_file():
-        print(card.read_text("utf-8"), end="")
-
-
-def _target_rows(target: Target) -> list[list[str]]:
-    array = ", ".join(f"{name} {size}" for name, size in target.array.items())
-    memories = [
-        [f"memory {item.name}", f"{words.byte_count(item.bytes)}, {item.bytes_per_cycle:g} bytes per cycle"]
-        for item in target.memories
-    ]
-    engines = [[f"engine {item.name}", ", ".join(sorted(item.ops))] for item in target.engines]
-    pin = target.cost_model
-    return [
-        ["title", target.title],
-        ["folder", str(target.folder)],
-        ["precision", target.precision],
-        ["clock", f"{target.clock_mhz:g} MHz"],
-        ["MACs per cycle", f"{target.macs_per_cycle}" + (f" ({array})" if array else "")],
-        ["channel multiples", ", ".join(map(str, target.channel_multiples))],
-        ["weights compressed", "yes" if target.weights_compressed else "no"],
-        *memories,
-        *engines,
-        ["oracle", target.oracle.name],
-        ["cost model", "none" if pin is None else f"{pin.file}, SHA-256 {pin.sha256}"],
     ]

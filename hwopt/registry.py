@@ -10,6 +10,7 @@ hwopt, and the entry point group `hwopt.targets`.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections import Counter
@@ -143,11 +144,17 @@ def _plugged_roots() -> list[Path]:
     return [Path(str(files(point.module))) for point in points]
 
 
-def make_oracle(target: Target, command: str | None = None, table: str | Path | None = None) -> Oracle:
+def make_oracle(
+    target: Target,
+    command: str | None = None,
+    table: str | Path | None = None,
+    workers: int | None = None,
+) -> Oracle:
     """The oracle that the target names, ready to measure.
 
     command: what the oracle `command` runs; table: the file that the oracle `table` reads. Both
-        come from the command line or the API, never from a file.
+        come from the command line or the API, never from a file. workers: processes that measure at
+        the same time, where the oracle has a choice; its own default where None.
     Raises BadInput where the oracle is unknown, what it needs is not installed or was not given.
     """
     name = target.oracle.name
@@ -160,7 +167,10 @@ def make_oracle(target: Target, command: str | None = None, table: str | Path | 
     module_name, class_name, extra = _ORACLES[name]
     try:
         factory = getattr(importlib.import_module(module_name), class_name)
-        oracle: Oracle = factory(target, **given)
+        if workers is not None and "workers" not in inspect.signature(factory).parameters:
+            raise BadInput(f"target '{target.name}' is measured by '{name}': it takes no number of workers")
+        chosen = {} if workers is None else {"workers": workers}
+        oracle: Oracle = factory(target, **given, **chosen)
     except ImportError as error:
         package = f"hwopt[{extra}]" if extra else "hwopt"
         raise BadInput(

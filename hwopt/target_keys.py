@@ -189,7 +189,7 @@ ARRAYS: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # arrays of tables: [[
 
 def shape_problems(table: Mapping[str, object]) -> Iterator[Problem]:
     """Missing and unknown keys, and values that no other key is needed to judge."""
-    yield from _table_problems(table, TOP, (), tuple([*TABLES, *ARRAYS]))
+    yield from _table_problems(table, TOP, (), (*TABLES, *ARRAYS))
     for name, (keys, required) in TABLES.items():
         item = table.get(name)
         if item is None and required:

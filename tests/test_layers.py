@@ -31,7 +31,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "hwopt/report": ("onnx", "hwopt.search.milp", *_FRONT),
     "hwopt/ir": ("hwopt.cost", "hwopt.oracles", "hwopt.search", *_FRONT),
 }
-ALLOWED_TO_PRINT = ("cli.py", "cli_show.py", "cli_watch.py")
+ALLOWED_TO_PRINT = tuple(path.name for path in (ROOT / "hwopt").glob("cli*.py"))
 
 
 def sources(folder: str) -> list[Path]:
