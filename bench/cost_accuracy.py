@@ -26,6 +26,7 @@ from hwopt.cost.card_accuracy import (
     OURS,
     PLOTS,
     Entry,
+    RealNetwork,
     Results,
     accuracy_section,
     peers_section,
@@ -64,7 +65,8 @@ def main() -> None:
         measured=any(item.noise_us > 0 for item in truth.rewrites),
         about=((options.recipe, about),),
         entries=tuple(_entry(name, refine, judged, options) for (name, refine), judged in found.items()),
-        kinds=tuple(kind_scores(found[OURS, 0].groups)),
+        kinds=tuple(kind_scores(found[OURS, 0].groups)) if options.recipe == RECIPE else (),
+        real=_real(found[OURS, 0]) if options.recipe == RECIPE else (),
     )
     if options.card:
         results = read_results(target.folder).updated(results)
@@ -117,6 +119,19 @@ def _add(found: Found, key: tuple[str, int], judged: Judged) -> None:
 def _entry(name: str, refine: int, judged: Judged, options: argparse.Namespace) -> Entry:
     recipe = options.recipe if name == OURS else ""
     return Entry(name, recipe, refine, network_scores(judged.networks), rewrite_scores(judged.rewrites))
+
+
+def _real(judged: Judged) -> tuple[RealNetwork, ...]:
+    return tuple(
+        RealNetwork(
+            item.network.name.removeprefix("real-"),
+            item.network.latency_us,
+            item.predicted.value,
+            item.predicted.spread,
+        )
+        for item in judged.networks
+        if item.network.name.startswith("real-")
+    )
 
 
 def write_card(target: Target, results: Results, judged: Judged | None) -> None:

@@ -42,6 +42,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class RealNetwork:
+    """A trained network: the oracle's latency, and ours with its spread, in microseconds."""
+
+    name: str
+    latency_us: float
+    predicted_us: float
+    spread_us: float
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything that bench.cost_accuracy found for one target.
 
@@ -55,6 +65,7 @@ class Results:
     about: tuple[tuple[str, str], ...] = ()
     entries: tuple[Entry, ...] = ()
     kinds: tuple[KindScores, ...] = ()
+    real: tuple[RealNetwork, ...] = ()
 
     def updated(self, newer: Results) -> Results:
         """The newer results; older entries that they do not replace stay, if of the same data."""
@@ -63,8 +74,13 @@ class Results:
         keys = {entry.key for entry in newer.entries}
         kept = tuple(entry for entry in self.entries if entry.key not in keys)
         about = {**dict(self.about), **dict(newer.about)}
-        kinds = newer.kinds or self.kinds
-        return replace(newer, about=tuple(about.items()), entries=kept + newer.entries, kinds=kinds)
+        return replace(
+            newer,
+            about=tuple(about.items()),
+            entries=kept + newer.entries,
+            kinds=newer.kinds or self.kinds,
+            real=newer.real or self.real,
+        )
 
 
 def read_results(folder: Path) -> Results:
@@ -91,7 +107,10 @@ def _parse(found: dict[str, Any]) -> Results:
     )
     kinds = tuple(KindScores(**kind) for kind in found["kinds"])
     about = tuple((str(name), str(text)) for name, text in found["about"])
-    return Results(str(found["data"]), int(found["folds"]), bool(found["measured"]), about, entries, kinds)
+    real = tuple(RealNetwork(**network) for network in found["real"])
+    return Results(
+        str(found["data"]), int(found["folds"]), bool(found["measured"]), about, entries, kinds, real
+    )
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -117,14 +136,17 @@ def accuracy_section(results: Results, plots: Sequence[str]) -> str:
     said = "beyond three times its noise" if results.measured else "of 0.5% of the model or more"
     parts = [
         f"Made by `python -m bench.cost_accuracy` from `held_out.csv.xz`, with {results.folds} trainings, "
-        "each without a part of the network families and without every row that shares an operator shape with "
-        "the networks and rewrites it is judged on. `--refine K`: the K most uncertain operator groups of "
+        "each without a part of the network families and without every row that shares an operator shape "
+        "with the networks and rewrites it is judged on. `--refine K`: the K most uncertain operator groups of "
         "each network, or among those that a rewrite changes, get the oracle's figure. Right sign: of the "
         f"effects {said}.",
         "\n".join(f"- {name}: {text}" for name, text in results.about),
         table(("recipe", "refine", *_NETWORK_HEAD), ((e.recipe, str(e.refine), *_network(e)) for e in ours)),
         table(("recipe", "refine", *_REWRITE_HEAD), ((e.recipe, str(e.refine), *_rewrite(e)) for e in ours)),
     ]
+    if results.real:
+        parts.append("Trained networks among them, with their own weights, nothing refined:")
+        parts.append(table(_REAL_HEAD, (_real(network) for network in results.real)))
     if results.kinds:
         parts.append("Operator groups inside these networks, nothing refined:")
         parts.append(table(_KIND_HEAD, (_kind(kind) for kind in results.kinds)))
@@ -161,6 +183,7 @@ _REWRITE_HEAD = (
     "rewrites", "counted", "right sign %", "mean error, % of model", "Spearman", "best variant found %",
     "regret, % of model",
 )  # fmt: skip
+_REAL_HEAD = ("network", "oracle, ms", "predicted, ms", "spread, ms", "error %")
 _KIND_HEAD = ("kind", "groups", "MAPE %", "bias %", "within 5 %", "within 10 %", "within 2 spreads %")
 
 
@@ -183,3 +206,9 @@ def _rewrite(entry: Entry) -> tuple[str, ...]:
 def _kind(k: KindScores) -> tuple[str, ...]:
     figures = (k.mape, k.bias, k.within_5, k.within_10, k.covered_2)
     return (k.kind, str(k.number), *(f"{figure:.2f}" for figure in figures))
+
+
+def _real(n: RealNetwork) -> tuple[str, ...]:
+    error = 100 * (n.predicted_us / n.latency_us - 1)
+    milliseconds = (f"{us / 1e3:.3f}" for us in (n.latency_us, n.predicted_us, n.spread_us))
+    return (n.name, *milliseconds, f"{error:+.1f}")
