@@ -2,7 +2,7 @@
 
 What the tables of target.toml say becomes the usual machine: an array that unrolls the loops of
 [hardware].array, a register of weights per unit (shared by the units that need the same weight),
-accumulators (shared along the dimensions that are summed up), then the [[memory]] levels, innermost
+partial sums per lane of the array (shared along the dimensions that are summed up), then the [[memory]] levels, innermost
 first. On-chip levels have a port for reads and one for writes, the outermost one port for both.
 Energies are not known there, so none are reported.
 """
@@ -29,6 +29,8 @@ _IDLE = "-"
 _SAME_WEIGHT = ("OX", "OY")  # units along these use one weight
 _SAME_SUM = ("C",)  # units along these add to one sum
 _GRANULE_BITS = 64
+_WEIGHTS_KEPT = 2  # by default: one at work, the next one loading
+_SUMS_KEPT = 64  # by default, of twice an element each: a row of pixels or so
 _NO_COST = 1.0  # ZigZag wants energies; equal ones let it choose by time alone
 
 
@@ -106,15 +108,17 @@ def _registers(target: Target, dims: Mapping[str, str]) -> dict[str, Any]:
         for flow, port in flows.items()
     ]
     return {
-        "weight_register": _memory(_size(target, "weight_register_bytes", 1), ["I2"], same_weight, weights),
-        "accumulator": _memory(_size(target, "accumulator_bytes", 2), ["O"], same_sum, sums),
+        "weight_register": _memory(
+            _size(target, "weight_register_bytes", 1, _WEIGHTS_KEPT), ["I2"], same_weight, weights
+        ),
+        "accumulator": _memory(_size(target, "accumulator_bytes", 2, _SUMS_KEPT), ["O"], same_sum, sums),
     }
 
 
-def _size(target: Target, option: str, elements: int) -> int:
-    """Bytes of a register: as the option says, at least as many as the value it holds."""
+def _size(target: Target, option: str, elements: int, kept: int) -> int:
+    """Bytes of a register: as the option says, else for `kept` values of so many elements each."""
     least = elements * target.element_bytes
-    value = target.oracle.options.get(option, least)
+    value = target.oracle.options.get(option, kept * least)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         says = f"{option} is {value}: at {target.precision} it holds {least} bytes or more"
         raise refuse(target, ("oracle", "options", option), says)
