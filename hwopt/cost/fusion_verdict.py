@@ -155,18 +155,19 @@ def _compared(trial: _Trial, answers: Sequence[Answer]) -> Evidence:
         return _unclear(trial, failed.splitlines()[0] if failed else "not measured")
     call = _call(short, long)
     saved = first + last + both * -1.0 + call * -1.0
-    needed = ALPHA * max(min(first.us, last.us) - call.us, 0.0)
-    verdict, reason = _verdict(saved, needed)
+    smaller = min(first, last, key=lambda time: time.us)
+    verdict, reason = _verdict(saved, (smaller + call * -1.0) * ALPHA)
     times = (first.us, last.us, both.us, call.us)
     return Evidence(trial.pair, trial.first.shape, "times", *times, verdict, reason)
 
 
-def _verdict(saved: _Time, needed: float) -> tuple[Verdict, str]:
-    if needed <= 0.0:
+def _verdict(saved: _Time, needed: _Time) -> tuple[Verdict, str]:
+    if needed.us <= 0.0:
         return Verdict.UNCLEAR, "one of the two costs no more than an empty call"
-    if abs(saved.us - needed) < _SIGMAS * saved.spread:
-        return Verdict.UNCLEAR, f"the difference is within the noise ({saved.spread:.3g} us)"
-    return (Verdict.FUSED if saved.us > needed else Verdict.APART), ""
+    spread = hypot(saved.spread, needed.spread)
+    if abs(saved.us - needed.us) < _SIGMAS * spread:
+        return Verdict.UNCLEAR, f"the difference is within the noise ({spread:.3g} us)"
+    return (Verdict.FUSED if saved.us > needed.us else Verdict.APART), ""
 
 
 def _call(short: _Time | None, long: _Time | None) -> _Time:
