@@ -16,7 +16,7 @@ import numpy as np
 
 from hwopt.cost.card import CARD_FILE, LANDSCAPE, SIZES, read_card, sizes_section, with_section
 from hwopt.cost.landscape import FILE_NAME, MEASURED, Point, measure, predict, read_points, write_points
-from hwopt.cost.model import load_cost_model
+from hwopt.cost.loading import load_cost_model
 from hwopt.cost.plots_landscape import landscape_plot
 from hwopt.oracles.cache import Cache
 from hwopt.registry import load_target, make_oracle

@@ -12,7 +12,8 @@ import onnx_ir as ir
 from hwopt.assess import Assessment, OracleAnswer, ask_oracle, assess
 from hwopt.calibration import Calibration, load_calibration
 from hwopt.choice import Pass
-from hwopt.cost.model import CostModel, load_cost_model
+from hwopt.cost.loading import load_cost_model
+from hwopt.cost.model import CostModel
 from hwopt.errors import BadInput
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256

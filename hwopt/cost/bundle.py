@@ -1,7 +1,7 @@
 """The file of a cost model: a JSON header and boosters in XGBoost's UBJ format, xz-compressed.
 
-Nothing in it can run code. It is parsed only when its SHA-256 is the one that target.toml
-pins: a flipped bit in a UBJ file can crash the process that loads it.
+Nothing in it can run code, and reading it parses nothing but the header: a flipped bit in a UBJ
+file can crash the process that loads it, so that is done elsewhere (hwopt.cost.loading).
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import hashlib
 import json
 import lzma
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwopt.errors import BadInput
 
 _MAGIC = b"hwopt-cost-model\n"
+_UBJ = b"{L"  # an object whose first key has a length of eight bytes: as XGBoost writes it
+_LARGEST = 1 << 30  # bytes when unpacked
+_FIT = "restore it or run `hwopt targets fit`"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Header:
         hwopt.cost.features.View.
     data_sha256: the measurement file. rows: number of training rows per kind.
     spread: per kind, one standard deviation of log latency that the members cannot see;
-        member_weight: by how much their disagreement is scaled.
+        member_weight: by how much their disagreement is scaled; both for a file without:
+    calibration, reach: JSON of hwopt.cost.uncertainty.Calibration and hwopt.cost.reach.Reach.
     """
 
     feature_version: int
@@ -40,6 +44,18 @@ class Header:
     spread: Mapping[str, float]
     member_weight: float
     sizes: tuple[int, ...] = ()
+    calibration: Mapping[str, object] = field(default_factory=dict)
+    reach: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A file that was read but not loaded. sha256: of the file."""
+
+    path: Path
+    sha256: str
+    header: Header
+    boosters: tuple[bytes, ...]
 
 
 def pack(header: Header, boosters: Sequence[bytes]) -> bytes:
@@ -50,32 +66,51 @@ def pack(header: Header, boosters: Sequence[bytes]) -> bytes:
     return lzma.compress(data, format=lzma.FORMAT_XZ, preset=6)
 
 
-def unpack(path: Path, sha256: str) -> tuple[Header, list[bytes]]:
-    """Header and boosters of a file.
+def unpack(path: Path, sha256: str | None = None) -> Bundle:
+    """Header and boosters of a file; sha256: what it must be, None for any.
 
-    Raises BadInput where it is missing, or is not the one with this SHA-256.
+    Raises BadInput where it is missing, is not the one with this SHA-256, or is no cost model.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"cannot read the cost model {path}: {error.strerror}") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
         raise BadInput(
-            f"{path}: not the cost model that target.toml pins (SHA-256 differs); "
-            "restore it or run `hwopt targets fit`"
+            f"{path}: not the cost model that target.toml pins (SHA-256 differs); {_FIT}, "
+            "or name the file with --cost-model to load it in a process of its own"
         )
-    return _parse(lzma.decompress(data), path)
+    try:
+        header, boosters = _parse(_decompressed(data))
+    except (lzma.LZMAError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"{path}: not a cost model of this hwopt ({error}); {_FIT}") from None
+    if not boosters or not all(booster.startswith(_UBJ) for booster in boosters):
+        raise BadInput(f"{path}: its boosters are not in XGBoost's UBJ format; {_FIT}")
+    return Bundle(path, found, header, boosters)
 
 
-def _parse(data: bytes, path: Path) -> tuple[Header, list[bytes]]:
+def _decompressed(data: bytes) -> bytes:
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
+    result = unpacker.decompress(data, max_length=_LARGEST)
+    if not unpacker.eof:
+        raise ValueError("truncated, or too large")
+    return result
+
+
+def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
     start = len(_MAGIC) + 4
     if not data.startswith(_MAGIC):
-        raise BadInput(f"{path}: not a cost model of hwopt; run `hwopt targets fit`")
+        raise ValueError("it does not begin like one")
     end = start + int.from_bytes(data[len(_MAGIC) : start], "big")
     table = json.loads(data[start:end])
-    table["sizes"] = tuple(table["sizes"])
+    if not isinstance(table, dict):
+        raise TypeError("its header is no object")
+    header = Header(**{**table, "sizes": tuple(int(size) for size in table["sizes"])})
+    if min(header.sizes, default=0) < 0 or sum(header.sizes) != len(data) - end:
+        raise ValueError("sizes in its header are not those of its boosters")
     boosters = []
-    for size in table["sizes"]:
+    for size in header.sizes:
         boosters.append(data[end : end + size])
         end += size
-    return Header(**table), boosters
+    return header, tuple(boosters)

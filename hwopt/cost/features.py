@@ -54,9 +54,15 @@ def features(
     signatures: Sequence[Signature], target: Target, view: View = DEFAULT_VIEW
 ) -> tuple[Matrix, Column]:
     """The feature matrix [signatures, features], and the log cycles that a model starts from."""
-    rows = table(signatures)
+    return features_of(table(signatures), target, view)
+
+
+def features_of(
+    rows: Mapping[str, Column], target: Target, view: View = DEFAULT_VIEW
+) -> tuple[Matrix, Column]:
+    """The features of rows of hwopt.cost.raw.table."""
     if not view.context:
-        rows |= {name: np.zeros_like(rows[name]) for name in _CONTEXT}
+        rows = {**rows, **{name: np.zeros_like(rows[name]) for name in _CONTEXT}}
     bounds = roofline(rows, target, view.streamed)
     base = log_base(rows, bounds, target, view.rates)
     columns = {

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import xgboost
 
-from hwopt.cost.bundle import Header, unpack
-from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
-from hwopt.errors import BadInput
+from hwopt.cost import reach, uncertainty
+from hwopt.cost.bundle import Header
+from hwopt.cost.features import Matrix, View, features_of
+from hwopt.cost.raw import table
+from hwopt.cost.reach import Reach
+from hwopt.cost.uncertainty import Calibration, signs_of
 from hwopt.estimate import Estimate, Source
 from hwopt.signature import VIEW, Signature
 from hwopt.target import Target
@@ -22,16 +26,22 @@ _UNKNOWN_SPREAD = 0.7  # of log latency: a factor of two, where nothing like it 
 _FREE = Estimate(0.0, 0.0, Source.COMPUTED)
 
 Column = npt.NDArray[np.float64]
+Members = Callable[[Matrix], Column]  # features [rows, features] -> residual to the base, [members, rows]
 
 
 class CostModel:
-    """Prices fused operator groups of one target. Answers are remembered by signature."""
+    """Prices fused operator groups of one target. Answers are remembered by signature.
 
-    def __init__(self, target: Target, header: Header, boosters: Sequence[xgboost.Booster]) -> None:
+    members: see `in_process`, and hwopt.cost.loading for those of a file that is not pinned.
+    """
+
+    def __init__(self, target: Target, header: Header, members: Members) -> None:
         self.target = target
         self.header = header
         self._view = View(header.streamed, header.context, header.rates)
-        self._boosters = tuple(boosters)
+        self._members = members
+        self._reach = reach.from_json(header.reach) if header.reach else None
+        self._calibration = uncertainty.from_json(header.calibration) if header.calibration else None
         self._known: dict[Signature, Estimate] = {}
 
     def knows(self, signature: Signature) -> bool:
@@ -41,8 +51,9 @@ class CostModel:
     def predict(self, signatures: Sequence[Signature]) -> list[Estimate]:
         """Latency in microseconds of each group, in order; views cost nothing.
 
-        One standard deviation stands beside each value. Kinds that were never measured get the
-        roofline with a spread of a factor of two: ask `knows`, and call them unpriced.
+        One standard deviation stands beside each value (half of what holds 95% of held-out
+        errors), and whether it is extrapolated. Kinds that were never measured get the roofline
+        with a spread of a factor of two: ask `knows`, and call them unpriced.
         """
         if len(self._known) > _REMEMBERED:
             self._known.clear()
@@ -51,49 +62,58 @@ class CostModel:
             self._known.update(zip(new, self._price(new), strict=True))
         return [_FREE if s.kind == VIEW else self._known[s] for s in signatures]
 
-    def log_cycles(self, signatures: Sequence[Signature]) -> tuple[Column, Column]:
-        """Mean and standard deviation of the logarithm of cycles, one entry per signature."""
-        matrix, base = features(signatures, self.target, self._view)
-        members = predict_members(self._boosters, matrix)
-        spread = np.array([self.header.spread.get(s.kind, _UNKNOWN_SPREAD) for s in signatures])
-        disagreement = members.var(axis=0, ddof=1) * self.header.member_weight
-        return base + members.mean(axis=0), np.sqrt(spread**2 + disagreement)
+    def why_extrapolated(self, signature: Signature) -> list[str]:
+        """What of this group lies outside of what was measured, for a reader; [] where nothing does."""
+        if signature.kind == VIEW or self._reach is None:
+            return []
+        if not self.knows(signature):
+            return [f"no operator of kind '{signature.kind}' was measured"]
+        return self._reach.reasons(signature, table([signature]))
+
+    def signs(self, signatures: Sequence[Signature]) -> Column:
+        """What is known of each prediction's error beforehand: see hwopt.cost.uncertainty."""
+        return self._look(signatures)[1]
 
     def _price(self, signatures: Sequence[Signature]) -> list[Estimate]:
-        mean, spread = self.log_cycles(signatures)
+        mean, signs, extrapolated, disagreement = self._look(signatures)
+        spread = self._spread(signatures, signs, disagreement)
+        common = (Calibration() if self._calibration is None else self._calibration).common ** 0.5
         latency = np.exp(mean) / self.target.clock_mhz
+        columns = (latency, latency * spread, latency * spread * common, extrapolated)
         return [
-            Estimate(float(value), float(value * relative), Source.PREDICTED)
-            for value, relative in zip(latency, spread, strict=True)
+            Estimate(value, wide, Source.PREDICTED, shared, outside)
+            for value, wide, shared, outside in zip(*(c.tolist() for c in columns), strict=True)
         ]
+
+    def _look(self, signatures: Sequence[Signature]) -> tuple[Column, Column, npt.NDArray[np.bool_], Column]:
+        """Log cycles, signs, whether extrapolated, and the members' disagreement."""
+        rows = table(signatures)
+        matrix, base = features_of(rows, self.target, self._view)
+        members = self._members(matrix)
+        disagreement = members.std(axis=0, ddof=1) if len(members) > 1 else np.full(len(base), 0.01)
+        outside = (self._reach or Reach()).outside(signatures, rows)
+        unknown = np.array([not self.knows(s) for s in signatures], bool)
+        extrapolated = unknown if self._reach is None else outside.extrapolated | unknown
+        return base + members.mean(axis=0), signs_of(disagreement, outside), extrapolated, disagreement
+
+    def _spread(self, signatures: Sequence[Signature], signs: Column, disagreement: Column) -> Column:
+        """One standard deviation of log latency."""
+        if self._calibration is None:
+            known = np.array([self.header.spread.get(s.kind, _UNKNOWN_SPREAD) for s in signatures])
+            return np.asarray(np.sqrt(known**2 + self.header.member_weight * disagreement**2))
+        spread = self._calibration.spread([s.kind for s in signatures], signs)
+        unknown = np.array([not self.knows(s) for s in signatures], bool)
+        return np.where(unknown, np.maximum(spread, _UNKNOWN_SPREAD), spread)
+
+
+def in_process(boosters: Sequence[xgboost.Booster]) -> Members:
+    """Members that predict in this process."""
+    return partial(predict_members, tuple(boosters))
 
 
 def predict_members(boosters: Sequence[xgboost.Booster], matrix: Matrix) -> Column:
     """Residual to the log roofline by each member, [members, rows]."""
     return np.array([booster.inplace_predict(matrix) for booster in boosters], np.float64)
-
-
-def load_cost_model(target: Target) -> CostModel:
-    """The cost model that target.toml pins.
-
-    Raises BadInput where none is pinned, where the file is not the pinned one, or where it was
-    fitted for other features or another roofline.
-    """
-    pin = target.cost_model
-    if pin is None:
-        raise BadInput(f"target {target.name} has no cost model: run `hwopt targets fit {target.name}`")
-    if pin.feature_version != FEATURE_VERSION:
-        raise BadInput(
-            f"{target.folder / pin.file}: fitted with features of version {pin.feature_version}, this hwopt "
-            f"computes version {FEATURE_VERSION}; run `hwopt targets fit {target.name}`"
-        )
-    header, raw = unpack(target.folder / pin.file, pin.sha256)
-    if header.feature_version != FEATURE_VERSION or header.roofline != roofline_hash(target):
-        raise BadInput(
-            f"{target.folder / 'target.toml'}: hardware or memory tables changed since the cost model was "
-            f"fitted; run `hwopt targets fit {target.name}`"
-        )
-    return CostModel(target, header, [load_booster(booster) for booster in raw])
 
 
 def load_booster(data: bytes) -> xgboost.Booster:
@@ -105,7 +125,7 @@ def load_booster(data: bytes) -> xgboost.Booster:
 
 def roofline_hash(target: Target) -> str:
     """SHA-256 of the numbers that the roofline and the features take from the target."""
-    table: Mapping[str, object] = {
+    numbers: Mapping[str, object] = {
         "precision": target.precision,
         "clock_mhz": target.clock_mhz,
         "macs_per_cycle": target.macs_per_cycle,
@@ -113,4 +133,4 @@ def roofline_hash(target: Target) -> str:
         "weights_compressed": target.weights_compressed,
         "memories": [[m.bytes, m.bytes_per_cycle] for m in target.memories],
     }
-    return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()

@@ -12,10 +12,12 @@ import xgboost
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
 from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
-from hwopt.cost.model import CostModel, load_booster, roofline_hash
+from hwopt.cost.model import CostModel, in_process, load_booster, roofline_hash
 from hwopt.cost.rates import fit_rates
 from hwopt.cost.raw import table
+from hwopt.cost.reach import reach_of
 from hwopt.cost.roofline import roofline
+from hwopt.cost.uncertainty import calibrate, out_of_bag
 from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, VIEW
 from hwopt.target import Target
 
@@ -65,13 +67,14 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     matrix, base = features([s.signature for s in rows], target, view)
     residual = _log_cycles(rows, target) - base
     fold = _folds(rows, settings.seed)
-    raw, errors, kinds = [], [], []
+    raw, errors, kinds, left_outs = [], [], [], []
     for member in range(settings.members):
         kept = fold != member
         booster = _boost(matrix[kept], residual[kept], settings, settings.seed + member)
         left_out = np.flatnonzero(~kept)
         errors.append(residual[left_out] - booster.inplace_predict(matrix[left_out]))
         kinds += [rows[i].signature.kind for i in left_out]
+        left_outs.append(left_out)
         raw.append(bytes(booster.save_raw("ubj")))
     header = Header(
         feature_version=FEATURE_VERSION,
@@ -84,9 +87,13 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
         spread=_spread_by_kind(np.concatenate(errors), kinds),
         member_weight=1.0,
         sizes=tuple(map(len, raw)),
+        calibration=calibrate(out_of_bag(rows, left_outs, errors, view.context)).to_json(),
+        reach=reach_of(
+            [s.signature for s in rows], table([s.signature for s in rows]), view.context
+        ).to_json(),
     )
-    boosters = [load_booster(data) for data in raw]
-    return Trained(CostModel(target, header, boosters), header, tuple(raw))
+    members = in_process([load_booster(data) for data in raw])
+    return Trained(CostModel(target, header, members), header, tuple(raw))
 
 
 def _log_cycles(rows: Sequence[Sample], target: Target) -> Column:

@@ -11,7 +11,7 @@ import pytest
 from hwopt.cost.bundle import pack
 from hwopt.cost.dataset import FILE_NAME, Sample, write_samples
 from hwopt.cost.fit import MODEL_FILE, fit, pin_model
-from hwopt.cost.model import load_cost_model
+from hwopt.cost.loading import load_cost_model
 from hwopt.cost.training import Settings, train
 from hwopt.descriptor import WeightDescriptor
 from hwopt.errors import BadInput
