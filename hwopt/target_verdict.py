@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from hwopt.cost import dataset
 from hwopt.cost.campaign import CampaignPlan, draw
-from hwopt.cost.measure import measure_rows
 from hwopt.cost.loading import load_cost_model
+from hwopt.cost.measure import measure_rows
 from hwopt.cost.model import CostModel
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_weights import random_style
