@@ -137,9 +137,9 @@ def accuracy_section(results: Results, plots: Sequence[str]) -> str:
     parts = [
         f"Made by `python -m bench.cost_accuracy` from `held_out.csv.xz`, with {results.folds} trainings, "
         "each without a part of the network families and without every row that shares an operator shape "
-        "with the networks and rewrites it is judged on. `--refine K`: the K most uncertain operator groups of "
-        "each network, or among those that a rewrite changes, get the oracle's figure. Right sign: of the "
-        f"effects {said}.",
+        "with the networks and rewrites it is judged on. `--refine K`: the K most uncertain operator "
+        "groups of each network, or among those that a rewrite changes, get the oracle's figure. "
+        f"Right sign: of the effects {said}.",
         "\n".join(f"- {name}: {text}" for name, text in results.about),
         table(("recipe", "refine", *_NETWORK_HEAD), ((e.recipe, str(e.refine), *_network(e)) for e in ours)),
         table(("recipe", "refine", *_REWRITE_HEAD), ((e.recipe, str(e.refine), *_rewrite(e)) for e in ours)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import Protocol
 
 import numpy as np
@@ -149,11 +150,13 @@ def _exactly(group: Group) -> Estimate:
 
 
 def _effect(item: Rewrite, prices: dict[Signature, Estimate], refine: int) -> Estimate:
-    """What came minus what went; a group's error counts on whichever side it stands."""
+    """What came minus what went; what all predictions are wrong by together cancels."""
     estimates = _priced((*item.removed, *item.added), prices, refine)
     removed = total(estimates[: len(item.removed)])
     added = total(estimates[len(item.removed) :])
-    return added + removed.scaled(-1.0)
+    own = [max(e.spread**2 - e.common**2, 0.0) for e in (removed, added)]
+    common = added.common - removed.common
+    return Estimate(added.value - removed.value, sqrt(sum(own) + common**2), Source.PREDICTED)
 
 
 def network_scores(judged: Sequence[JudgedNetwork]) -> NetworkScores:

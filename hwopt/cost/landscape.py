@@ -1,8 +1,8 @@
 """The landscape of a target: what an operator costs as its channels grow.
 
-Predicted, and as the oracle sees it. Steps in it are why some numbers of channels are worth choosing: the multiples that target.toml
-lists are the curated ones. Inputs and outputs have equally many channels; weights are drawn from
-one normal distribution.
+Predicted, and as the oracle sees it. Steps in it are why some numbers of channels are worth
+choosing: the multiples that target.toml lists are the curated ones. Inputs and outputs have
+equally many channels; weights are drawn from one normal distribution.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hwopt.target import Target
 FILE_NAME = "landscape.csv"
 OPERATORS = ("conv 3x3", "pointwise", "depthwise 3x3")
 SIZES = (56, 28, 14)  # height and width
-PREDICTED = tuple(range(8, 161))
+PREDICTED = tuple(range(8, 161, 2))
 MEASURED = (*range(8, 48, 4), 48, 56, 60, 64, 72, 80, 88, 96, 104, 112, 120, 128, 136, 144, 160)
 _COLUMNS = ("operator", "size", "channels", "latency_us")
 

@@ -23,7 +23,7 @@ def landscape_plot(
     multiples: the numbers of channels that the target lists; their points are filled. word: what
     the oracle's figures are called ("compiled", "measured").
     """
-    figure = new_figure(7.2, 6.0)
+    figure = new_figure(7.2, 6.4)
     panels = figure.subplots(len(OPERATORS), len(SIZES), sharex=True, squeeze=False)
     for row, operator in zip(panels, OPERATORS, strict=True):
         for axes, size in zip(row, SIZES, strict=True):
@@ -35,7 +35,7 @@ def landscape_plot(
     figure.supxlabel("channels in and out", fontsize=8)
     figure.supylabel("latency, µs", fontsize=8)
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return svg(figure)
 
 
