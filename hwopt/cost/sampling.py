@@ -32,7 +32,7 @@ FAMILY_SHARE = 0.7
 OPERATOR_FAMILY = "operators"
 INPUT_SIZES = (96, 112, 128, 160, 192, 224)
 WHOLE_SIZES = (224, 192, 160, 128, 96)
-ACTS = ("relu6", "relu6", "relu6", "relu", "relu", "relu", "hswish", "leaky", "silu")
+ACTS = ("relu6", "relu6", "relu6", "relu", "relu", "relu", "hswish", "leaky", "leaky", "silu", "silu")
 WIDTHS = (0.35, 0.5, 0.75, 0.85, 0.9, 1.0, 1.1, 1.25, 1.4)
 SIZE_MULTIPLES = {
     **dict.fromkeys(("unet", "yolo", "efficientdet", "deeplab", "densenet", "convnext", "vit"), 32),

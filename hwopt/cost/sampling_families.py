@@ -1,8 +1,8 @@
 """Families of real networks: each function builds one randomly drawn member as a complete model.
 
 Channel plans follow the published architectures (MobileNetV1-V3, EfficientNet-Lite and EdgeTPU,
-MNASNet, ResNet, VGG, ShuffleNetV2, SqueezeNet, LCNet, DS-CNN) and are then
-mutated. EfficientNet-Lite0 itself is never drawn: it is what the cost models are tested on.
+MNASNet, ResNet, VGG, ShuffleNetV2, SqueezeNet, LCNet, DS-CNN; more in sampling_dense, _modern
+and _attention) and are then mutated. EfficientNet-Lite0 itself is never drawn: it is what the cost models are tested on.
 """
 
 from __future__ import annotations
@@ -259,8 +259,7 @@ FAMILIES: dict[str, Family] = {
 }
 # Inverted bottlenecks are what the passes rewrite most: their families are drawn more often.
 FAMILY_WEIGHTS: dict[str, int] = {
-    name: {"mobilenet_v2": 3, "efficientnet_lite": 3, "efficientnet_edgetpu": 2, "mobilenet_v1": 2}.get(
-        name, 1
-    )
-    for name in FAMILIES
+    **dict.fromkeys(FAMILIES, 1),
+    **{"mobilenet_v2": 4, "efficientnet_lite": 4, "mobilenet_v1": 3},
+    **{"efficientnet_edgetpu": 2, "mobilenet_v3": 2, "mnasnet": 2},
 }

@@ -22,6 +22,17 @@ Seed = tuple[int, ...]
 Attributes = Mapping[str, int | float | str | Sequence[int]]
 
 
+def _attribute(name: str, value: int | float | str | Sequence[int]) -> ir.Attr:
+    """An attribute of the type that its value has (onnx_ir's own conversion takes ten times as long)."""
+    if isinstance(value, int):
+        return ir.AttrInt64(name, value)
+    if isinstance(value, float):
+        return ir.AttrFloat32(name, value)
+    if isinstance(value, str):
+        return ir.AttrString(name, value)
+    return ir.AttrInt64s(name, [int(item) for item in value])
+
+
 class Net:
     """Appends operators one by one; every method takes values and returns the result's value.
 
@@ -315,7 +326,8 @@ class Net:
         name = f"t{len(self._nodes)}"
         names = [name] if len(shapes) == 1 else [f"{name}_{i}" for i in range(len(shapes))]
         outputs = [ir.val(n, ir.DataType.FLOAT, shape) for n, shape in zip(names, shapes, strict=True)]
-        node = ir.node(op_type, list(inputs), attributes, outputs=outputs, name=f"{op_type}_{name}")
+        listed = [_attribute(key, value) for key, value in (attributes or {}).items()]
+        node = ir.Node("", op_type, list(inputs), listed, outputs=outputs, name=f"{op_type}_{name}")
         node.meta[BLOCK_KEY] = self.block
         self._nodes.append(node)
         return outputs
