@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from operator import attrgetter
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from hwopt.cost.dataset import Sample
 from hwopt.cost.training import Settings, train, usable
+from hwopt.cost.uncertainty import Calibration, calibrate, residual_of
+from hwopt.estimate import Estimate, Source, total
 from hwopt.signature import Signature
 from hwopt.target import Target
 
@@ -26,7 +28,7 @@ class Accuracy:
     """Relative errors of one kind of unit, in percent, and how honest the spread was.
 
     bias: mean signed error. within_5, within_10: share of units. covered: share whose error is
-        within two predicted standard deviations (95% if the spread is right).
+        within two predicted standard deviations (95% if the spread is right), covered_1: within one.
     """
 
     units: int
@@ -35,15 +37,24 @@ class Accuracy:
     within_5: float
     within_10: float
     covered: float
+    covered_1: float = 0.0
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One measured figure beside its prediction, in microseconds."""
+    """One measured figure beside its prediction, in microseconds; signs: of how wrong it may be."""
 
     sample: Sample
     predicted: float
     spread: float
+    common: float = 0.0
+    extrapolated: bool = False
+    signs: tuple[float, ...] = ()
+
+    @property
+    def estimate(self) -> Estimate:
+        """The prediction."""
+        return Estimate(self.predicted, self.spread, Source.PREDICTED, self.common, self.extrapolated)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Evaluation:
 
     how: what was left out. groups, kinds: fused operator groups. subgraphs: sums over what was
     measured as one. networks: None where the data has no network that was measured as a whole.
+    extrapolated: the groups that were flagged. calibration: of spreads by all these errors; the
+    spreads that are judged are those of a calibration that has not seen the unit.
     """
 
     how: str
@@ -59,6 +72,8 @@ class Evaluation:
     kinds: tuple[tuple[str, Accuracy], ...]
     subgraphs: Accuracy
     networks: Accuracy | None
+    extrapolated: Accuracy | None = None
+    calibration: Calibration | None = None
 
 
 def cross_validate(
@@ -74,14 +89,47 @@ def cross_validate(
     how = "families of networks" if judged is None or judged >= folds else "a part of the families"
     if len({row.family for row in rows} - {OPERATOR_FAMILY}) < 2:
         how, fifth = "a random fifth of the subgraphs", random_fifth(rows)
-        outcomes = predict_held_out(rows, [row.sample in fifth for row in rows], target, settings)
+        parts = [predict_held_out(rows, [row.sample in fifth for row in rows], target, settings)]
     else:
-        outcomes = [
-            outcome
-            for fold in held
-            for outcome in predict_held_out(rows, [row.family in fold for row in rows], target, settings)
+        parts = [
+            predict_held_out(rows, [row.family in fold for row in rows], target, settings) for fold in held
         ]
-    return evaluation(how, outcomes)
+    found = evaluation(how, [outcome for part in crosswise(parts) for outcome in part])
+    return replace(found, calibration=calibrated([outcome for part in parts for outcome in part]))
+
+
+def calibrated(outcomes: Iterable[Outcome]) -> Calibration:
+    """The calibration of spreads by the errors of these predictions."""
+    return calibrate([residual_of(o.sample, o.predicted, o.signs) for o in outcomes])
+
+
+def crosswise(parts: Sequence[Sequence[Outcome]]) -> list[list[Outcome]]:
+    """The same outcomes with the spreads of a calibration on the other parts.
+
+    A single part is cut into halves by the names of its subgraphs first.
+    """
+    if len(parts) == 1:
+        names = sorted({o.sample.sample for o in parts[0]})
+        first = set(names[::2])
+        parts = [[o for o in parts[0] if (o.sample.sample in first) == half] for half in (True, False)]
+    found = []
+    for number, part in enumerate(parts):
+        others = [o for i, other in enumerate(parts) if i != number for o in other]
+        found.append(_respread(part, calibrated(others)) if others else list(part))
+    return found
+
+
+def _respread(outcomes: Sequence[Outcome], calibration: Calibration) -> list[Outcome]:
+    """The outcomes with the spreads that a calibration gives them."""
+    if not outcomes:
+        return []
+    kinds = [o.sample.signature.kind for o in outcomes]
+    spreads = calibration.spread(kinds, np.array([o.signs for o in outcomes])).tolist()
+    share = sqrt(calibration.common)
+    return [
+        replace(o, spread=o.predicted * spread, common=o.predicted * spread * share)
+        for o, spread in zip(outcomes, spreads, strict=True)
+    ]
 
 
 def evaluation(how: str, outcomes: Sequence[Outcome]) -> Evaluation:
@@ -89,12 +137,14 @@ def evaluation(how: str, outcomes: Sequence[Outcome]) -> Evaluation:
     whole = [o for o in outcomes if _is_whole(o.sample)]
     parts = [o for o in outcomes if not _is_whole(o.sample)]
     kinds = sorted({o.sample.signature.kind for o in outcomes})
+    flagged = [[o] for o in outcomes if o.extrapolated]
     return Evaluation(
         how=how,
         groups=_accuracy([[o] for o in outcomes]),
         kinds=tuple((k, _accuracy([[o] for o in outcomes if o.sample.signature.kind == k])) for k in kinds),
         subgraphs=by_unit(parts, attrgetter("sample")),
         networks=by_unit(whole, attrgetter("network")) if whole else None,
+        extrapolated=_accuracy(flagged) if flagged else None,
     )
 
 
@@ -105,8 +155,15 @@ def predict_held_out(
     test = [row for row, out in zip(rows, held, strict=True) if out]
     rest = [row for row, out in zip(rows, held, strict=True) if not out]
     model = train(without_shapes(rest, [row.signature for row in test]), target, settings, "").model
-    estimates = model.predict([row.signature for row in test])
-    return [Outcome(row, e.value, e.spread) for row, e in zip(test, estimates, strict=True)]
+    signatures = [row.signature for row in test]
+    if not signatures:
+        return []
+    return [
+        Outcome(row, e.value, e.spread, e.common, e.extrapolated, tuple(signs))
+        for row, e, signs in zip(
+            test, model.predict(signatures), model.signs(signatures).tolist(), strict=True
+        )
+    ]
 
 
 def without_shapes(rows: Iterable[Sample], signatures: Iterable[Signature]) -> list[Sample]:
@@ -154,7 +211,7 @@ def _accuracy(units: Sequence[Sequence[Outcome]]) -> Accuracy:
         return Accuracy(0, 0.0, 0.0, 0.0, 0.0, 0.0)
     measured = np.array([sum(o.sample.latency_us for o in unit) for unit in units])
     predicted = np.array([sum(o.predicted for o in unit) for unit in units])
-    spread = np.array([sqrt(sum(o.spread**2 for o in unit)) for unit in units])
+    spread = np.array([total(o.estimate for o in unit).spread for unit in units])
     error = predicted / measured - 1.0
     return Accuracy(
         units=len(units),
@@ -163,6 +220,7 @@ def _accuracy(units: Sequence[Sequence[Outcome]]) -> Accuracy:
         within_5=_share(np.abs(error) <= 0.05),
         within_10=_share(np.abs(error) <= 0.10),
         covered=_share(np.abs(predicted - measured) <= 2 * spread),
+        covered_1=_share(np.abs(predicted - measured) <= spread),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.cost.accuracy import Evaluation, cross_validate
@@ -60,7 +60,10 @@ def fit(folder: Path, settings: Settings | None = None, judged: int = FOLDS) -> 
         )
     found = cross_validate(samples, target, settings, FOLDS, judged) if judged > 0 else None
     trained = train(samples, target, settings, data_sha256)
-    packed = pack(trained.header, trained.boosters)
+    header = trained.header
+    if found is not None and found.calibration is not None:
+        header = replace(header, calibration=found.calibration.to_json())
+    packed = pack(header, trained.boosters)
     sha256 = hashlib.sha256(packed).hexdigest()
     _replace(folder / MODEL_FILE, packed)
     pin_model(folder / "target.toml", sha256, data_sha256)
