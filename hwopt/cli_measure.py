@@ -85,6 +85,9 @@ def targets_measure(
     from hwopt.registry import load_target, make_oracle
 
     found = load_target(target)
+    if found.oracle.name == "table":
+        _import_table(found, table, _out_file(found, target, out, append, force), append, as_json)
+        return
     adds = append or around is not None
     path = _out_file(found, target, out, adds, force)
     plan = CampaignPlan(
@@ -99,6 +102,13 @@ def targets_measure(
     with closed_after(oracle):
         measured = _measure(found, oracle, plan, quiet or as_json)
     _store(found, measured, path, adds, as_json)
+
+
+def _import_table(target: Target, table: Path | None, path: Path, adds: bool, as_json: bool) -> None:
+    """Measurements that exist already are read, none are made."""
+    from hwopt.cost.table_samples import measured_in
+
+    _store(target, measured_in(target, table), path, adds, as_json)
 
 
 def _out_file(target: Target, given: str, out: Path | None, adds: bool, force: bool) -> Path:

@@ -17,8 +17,10 @@ import onnx_ir as ir
 from hwopt.cost import dataset
 from hwopt.cost.sampling import Sample, distinct_layers, samples, whole_networks
 from hwopt.cost.sampling_around import around
+from hwopt.cost.sampling_groups import single_groups
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
+from hwopt.oracles.options import ORACLE_FACTS
 from hwopt.target import Target
 
 _KEY_DIGITS = 8
@@ -33,7 +35,9 @@ class CampaignPlan:
 
     samples: parts of networks and operators, or variants of `model` where one is given.
     whole: complete networks, held out by fits. layers: every part is cut into single layers and
-    each distinct one is measured once: right for oracles that price layers alone.
+    each distinct one is measured once: right for oracles that price layers alone. Where the oracle
+    only times whole models the cut is along fused groups, and no whole network is drawn: it would
+    teach nothing.
     """
 
     samples: int
@@ -59,6 +63,8 @@ def draw(plan: CampaignPlan, target: Target, on_drawn: OnDrawn | None = None) ->
     tell = on_drawn or (lambda drawn: None)
     if not plan.layers:
         return _counted(chain(parts, whole), tell, 0)
+    if ORACLE_FACTS[target.oracle.name].totals_only:
+        return single_groups(_counted(parts, tell, 0), target)
     ops = frozenset(op for engine in target.engines for op in engine.ops)
     layers = distinct_layers(_counted(parts, tell, 0), ops)
     return chain(layers, _counted(whole, tell, plan.samples))

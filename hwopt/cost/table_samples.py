@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from hwopt.cost.dataset import Sample, write_samples
+from hwopt.cost.dataset import Sample
+from hwopt.cost.measure import Measured
 from hwopt.errors import BadInput
 from hwopt.oracles.table import groups_of_model, read_for, signature_in
 from hwopt.oracles.table_file import Table, TableRow
@@ -17,27 +17,19 @@ from hwopt.target import Target
 DEFAULT_FAMILY = "table"
 
 
-@dataclass(frozen=True)
-class Imported:
-    """What became of a table. skipped: rows that say nothing of a single fused group."""
-
-    rows: int
-    skipped: int
-    data_sha256: str
-
-
-def import_table(target: Target, out: Path, table: str | Path | None = None) -> Imported:
-    """Writes the rows of a table as a measurement file (hwopt.cost.dataset).
+def measured_in(target: Target, table: str | Path | None = None) -> Measured:
+    """What a table holds, as a campaign would have measured it; `write_samples` makes a file of its rows.
 
     table: a CSV or Parquet file (columns: hwopt.oracles.table_file); None: the one that the
-    target's file names. Rows of whole networks are skipped: they have no price per group.
+    target's file names. Rows of whole networks are dropped: they have no price per group.
     Raises BadInput where a cell is wrong, or no row can be used.
     """
     found = read_for(target, table)
-    samples = list(samples_of(found, target))
+    samples = tuple(samples_of(found, target))
     if not samples:
         raise BadInput(f"{found.path}: every row is of a whole network: a cost model needs operators")
-    return Imported(len(samples), len(found.rows) - len(samples), write_samples(out, samples))
+    skipped = len(found.rows) - len(samples)
+    return Measured(samples, len(found.rows), {"row: of a whole network": skipped} if skipped else {})
 
 
 def samples_of(table: Table, target: Target) -> Iterator[Sample]:

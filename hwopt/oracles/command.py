@@ -30,7 +30,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -62,16 +62,20 @@ class CommandOptions:
 class CommandOracle:
     """Measures models on the device behind a command.
 
-    command: a template, as text or as a list of arguments. Raises BadInput where there is none,
-    where it lacks `{model}`, where its program is not found, and for options that cannot be used.
+    command: a template, as text or as a list of arguments. workers: in place of the option `slots`.
+    Raises BadInput where there is no command, where it lacks `{model}`, where its program is not
+    found, and for options that cannot be used.
     """
 
     name = "command"
     source = "measured"
 
-    def __init__(self, target: Target, command: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, target: Target, command: str | Sequence[str] | None = None, workers: int | None = None
+    ) -> None:
+        options = options_of(target)
+        self._options = options if workers is None else replace(options, slots=max(1, workers))
         self._argv = _template(target, command)
-        self._options = options_of(target)
         self._runner = Runner()
 
     @property

@@ -19,14 +19,17 @@ _FLAG: Kinds = (bool,)
 class OracleFacts:
     """Options by name with their types, those that must be given, and how the oracle sees a network.
 
-    layers_alone: its figure for a layer does not depend on the neighbours, so that a campaign
-        measures each distinct layer once.
+    layers_alone: campaigns measure each distinct layer once and alone: the figure does not depend
+        on the neighbours, or no figure is given for an operator inside a network.
+    totals_only: it may only time whole models: the cut is along the target's fused groups then, and
+        no whole network is drawn (`--parts` for devices that give a row per operator).
     hints: what to write for an option that must be given.
     """
 
     options: Mapping[str, Kinds] | None
     required: tuple[str, ...] = ()
     layers_alone: bool = False
+    totals_only: bool = False
     extra: str = field(default="")
     hints: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,6 +76,8 @@ ORACLE_FACTS: Mapping[str, OracleFacts] = {
             "slots": _WHOLE,
             "call_us": _NUMBER,
         },
+        layers_alone=True,
+        totals_only=True,
     ),
-    "table": OracleFacts(options={"file": _TEXT}, extra="parquet"),
+    "table": OracleFacts(options={"file": _TEXT}, layers_alone=True, totals_only=True, extra="parquet"),
 }

@@ -35,7 +35,7 @@ from hwopt.signature import VIEW, Signature, from_text
 from hwopt.target import Target
 
 SCHEMA_VERSION = 1
-_HINT = "--oracle-table FILE, or `file` in [oracle.options]"
+_HINT = "--table FILE, or `file` in [oracle.options]"
 _SHA256_DIGITS = 64
 
 Key = tuple[str, str] | ShapeKey

@@ -14,10 +14,10 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from hwopt.cost.dataset import read_with_hash
+from hwopt.cost.dataset import read_samples, write_samples
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_weights import WeightStyle
-from hwopt.cost.table_samples import import_table
+from hwopt.cost.table_samples import measured_in
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
 from hwopt.oracles.protocol import Answer, Job, Measurement, Unmeasured
@@ -261,7 +261,7 @@ def test_a_wrong_cell_is_named(text: str, words: str, target: Target, tmp_path: 
 
 def test_where_the_table_comes_from(target: Target, tmp_path: Path) -> None:
     path = write(tmp_path, SHAPES)
-    with pytest.raises(BadInput, match="--oracle-table"):
+    with pytest.raises(BadInput, match="--table"):
         make_oracle(target)
     with pytest.raises(BadInput, match="cannot be read"):
         make_oracle(target, table=tmp_path / "none.csv")
@@ -279,9 +279,10 @@ def test_where_the_table_comes_from(target: Target, tmp_path: Path) -> None:
 def test_a_table_becomes_a_measurement_file(target: Target, tmp_path: Path) -> None:
     """Its signatures are those of the same operators in a model, context and weights' values apart."""
     path = write(tmp_path, SHAPES)
-    done = import_table(target, tmp_path / "m.csv.xz", path)
-    samples, digest = read_with_hash(tmp_path / "m.csv.xz")
-    assert (done.rows, done.skipped, done.data_sha256) == (8, 0, digest)
+    done = measured_in(target, path)
+    write_samples(tmp_path / "m.csv.xz", done.rows)
+    samples = read_samples(tmp_path / "m.csv.xz")
+    assert (len(samples), done.samples, done.dropped) == (8, 8, {})
     assert {sample.family for sample in samples} == {"table"}
     assert len({sample.sample for sample in samples}) == 8
     for (build, expected), sample in zip(BUILDS.values(), samples, strict=True):
@@ -299,4 +300,4 @@ def test_a_table_becomes_a_measurement_file(target: Target, tmp_path: Path) -> N
 def test_a_table_of_networks_teaches_no_cost_model(target: Target, tmp_path: Path) -> None:
     path = write(tmp_path, f"model_sha256,latency_us\n{'0' * 64},1\n")
     with pytest.raises(BadInput, match="every row is of a whole network"):
-        import_table(target, tmp_path / "m.csv.xz", path)
+        measured_in(target, path)
