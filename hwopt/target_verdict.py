@@ -5,10 +5,10 @@ Everything that can be checked is checked; nothing here raises for what a check 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import groupby
 from math import sqrt
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from hwopt.cost.campaign import CampaignPlan, draw
 from hwopt.cost.loading import load_cost_model
 from hwopt.cost.measure import measure_rows
 from hwopt.cost.model import CostModel
+from hwopt.cost.sampling import Sample
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_weights import random_style
 from hwopt.errors import HwoptError
@@ -156,13 +157,20 @@ def spot_check(
     Raises BadInput where there is no cost model to be loaded.
     """
     model = load_cost_model(target)
-    layers = ORACLE_FACTS[target.oracle.name].layers_alone
-    plan = CampaignPlan(count, seed=SPOT_SEED, layers=layers)
+    plan = CampaignPlan(count, seed=SPOT_SEED, layers=ORACLE_FACTS[target.oracle.name].layers_alone)
+    drawn = _one_of_each(draw(plan, target)) if plan.layers else draw(plan, target)
     tell = None if on_spot is None else (lambda done, rows: on_spot(done, count))
-    rows = measure_rows(target, oracle, islice(draw(plan, target), count), cache, tell, batch=count).rows
+    rows = measure_rows(target, oracle, drawn, cache, tell, batch=count).rows
     samples = dict.fromkeys(row.sample for row in rows)
     spots = (_spot(model, [row for row in rows if row.sample == name]) for name in samples)
     return [spot for spot in spots if spot is not None]
+
+
+def _one_of_each(layers: Iterable[Sample]) -> Iterator[Sample]:
+    """One layer of each model, another one each time."""
+    for number, (_, group) in enumerate(groupby(layers, key=lambda layer: layer.name.rpartition(".")[0])):
+        found = list(group)
+        yield found[number % len(found)]
 
 
 def _spot(model: CostModel, rows: Sequence[dataset.Sample]) -> Spot | None:

@@ -15,11 +15,18 @@ ops = [
 ]"""
 
 _FUSION = """\
-# What runs inside the operator before it when nothing else reads that one's result. Unknown?
-# Leave it, measure, and let `hwopt targets fit $name --find-fusions` say what it finds.
+# What runs inside the operator before it when nothing else reads that one's result: a batch
+# normalisation is folded into the weights, an activation stands behind the adders. Unknown? Leave
+# this, measure, and let `hwopt targets fit $name --find-fusions` say what it finds.
 [[fusion]]
-anchors = ["Conv", "DepthwiseConv", "GroupedConv", "Gemm", "MatMul", "Add"]
-# One list per stage: of each, at most one follower, in this order.
+anchors = ["Conv", "DepthwiseConv", "GroupedConv", "Gemm"]
+followers = [ # stage by stage: of each, at most one follower
+  ["BatchNormalization"],
+  ["Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Silu"],
+]
+
+[[fusion]]
+anchors = ["MatMul", "Add"]
 followers = [["Clip", "Relu", "LeakyRelu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Silu"]]
 """
 
