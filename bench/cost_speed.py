@@ -4,7 +4,8 @@
 
 One thread, all members of the ensemble, nothing remembered from call to call; the best of a few
 repeats counts. `features`: rows of features to latencies. `signatures`: signatures to latencies
-with their spread. `models`: networks with known shapes to signatures (partition) to latencies.
+with their spread. `models`: networks with known shapes to signatures (partition) to latencies, all
+priced in one call, as a search prices its tables.
 """
 
 from __future__ import annotations
@@ -73,8 +74,7 @@ def _cells(target: Target, networks: Sequence[Network], options: argparse.Namesp
         model.predict(groups)
 
     def from_models(model: CostModel) -> None:
-        for network in networks:
-            model.predict(_signatures(target, network))
+        model.predict([s for network in networks for s in _signatures(target, network)])
 
     rates = [
         _rate(work, target, size, options.repeats)
