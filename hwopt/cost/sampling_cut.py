@@ -16,7 +16,7 @@ PAIR_OF_BLOCKS = 0.2
 MAX_WORKING_SET = 1_900_000  # elements read and written by one operator
 MAX_MACS = 8e8
 ACTIVATIONS = ("Clip", "Relu", "LeakyRelu", "HardSwish", "Sigmoid", "HardSigmoid", "Tanh", "PRelu", "Gelu")
-FOLLOWERS = ("Clip", "Relu")
+NEVER_ALONE = (*ACTIVATIONS, "Reshape", "Flatten")  # part of what stands before them, or free
 
 
 def cut(model: ir.Model, nodes: Sequence[ir.Node]) -> ir.Model:
@@ -57,7 +57,7 @@ def random_part(model: ir.Model, rng: np.random.Generator) -> ir.Model:
     """One operator with its activation, one block, or two neighbouring blocks."""
     nodes = list(model.graph)
     if rng.random() < SINGLE_SHARE:
-        anchors = [n for n in nodes if n.op_type not in FOLLOWERS]
+        anchors = [n for n in nodes if n.op_type not in NEVER_ALONE]
         anchor = anchors[int(rng.integers(len(anchors)))]
         return cut(model, [anchor, *_followers(anchor, ACTIVATIONS)])
     blocks = sorted({_block(n) for n in nodes})

@@ -2,7 +2,8 @@
 
 Channel plans follow the published architectures (MobileNetV1-V3, EfficientNet-Lite and EdgeTPU,
 MNASNet, ResNet, VGG, ShuffleNetV2, SqueezeNet, LCNet, DS-CNN; more in sampling_dense, _modern
-and _attention) and are then mutated. EfficientNet-Lite0 itself is never drawn: it is what the cost models are tested on.
+and _attention) and are then mutated. EfficientNet-Lite0 itself is never drawn: it is what the
+cost models are tested on.
 """
 
 from __future__ import annotations
