@@ -38,10 +38,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Key:
-    """A key of a table: the rule that its value obeys, and whether it may be left out."""
+    """A key of a table: the rule that its value obeys, and whether it may be left out.
+
+    each: the rule for every element, where the value is an array.
+    """
 
     rule: Rule
     required: bool = True
+    each: Rule | None = None
 
 
 def text(value: object) -> str:
@@ -80,29 +84,24 @@ def one_of(kind: str, known: tuple[str, ...]) -> Rule:
     return lambda value: text(value) or ("" if value in known else unknown(kind, str(value), known))
 
 
-def array_of(rule: Rule) -> Rule:
-    """An array whose every element obeys the rule."""
-
-    def check(value: object) -> str:
-        if not isinstance(value, list):
-            return "must be an array: [ ... ]"
-        return next((f"element {shown(item)}: {rule(item)}" for item in value if rule(item)), "")
-
-    return check
+def array(value: object) -> str:
+    """An array; `Key.each` says what its elements must be."""
+    return "" if isinstance(value, list) else "must be an array: [ ... ]"
 
 
-def some(rule: Rule) -> Rule:
+def some(value: object) -> str:
     """An array with at least one element, no element twice."""
+    if not isinstance(value, list):
+        return array(value)
+    twice = [item for index, item in enumerate(value) if item in value[:index]]
+    if twice:
+        return f"names {shown(twice[0])} twice"
+    return "" if value else "must not be empty"
 
-    def check(value: object) -> str:
-        if array_of(rule)(value) or not isinstance(value, list):
-            return array_of(rule)(value)
-        twice = [item for index, item in enumerate(value) if item in value[:index]]
-        if twice:
-            return f"names {shown(twice[0])} twice"
-        return "" if value else "must not be empty"
 
-    return check
+def operators(value: object) -> str:
+    """A set of operators: the followers of one stage."""
+    return some(value) or next((reason for item in value if (reason := operator(item))), "")  # type: ignore[attr-defined]
 
 
 def operator(value: object) -> str:
@@ -155,7 +154,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # keys, whether the ta
             "clock_mhz": Key(positive),
             "macs_per_cycle": Key(whole),
             "array": Key(dimensions, required=False),
-            "channel_multiples": Key(some(whole)),
+            "channel_multiples": Key(some, each=whole),
             "weights_compressed": Key(flag),
             "depthwise_macs_per_cycle": Key(whole, required=False),
             "arena_memory": Key(text, required=False),
@@ -163,7 +162,7 @@ TABLES: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # keys, whether the ta
         True,
     ),
     "sparsity": (
-        {"skipped": Key(array_of(one_of("sparsity pattern", SPARSITY_PATTERNS)), required=False)},
+        {"skipped": Key(array, required=False, each=one_of("sparsity pattern", SPARSITY_PATTERNS))},
         False,
     ),
     "oracle": ({"name": Key(text), "options": Key(options, required=False)}, True),
@@ -180,10 +179,10 @@ TABLES: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # keys, whether the ta
 ARRAYS: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # arrays of tables: [[memory]] ...
     "memory": ({"name": Key(text), "bytes": Key(whole), "bytes_per_cycle": Key(positive)}, True),
     "engine": (
-        {"name": Key(text), "ops": Key(some(operator)), "host": Key(flag, required=False)},
+        {"name": Key(text), "ops": Key(some, each=operator), "host": Key(flag, required=False)},
         True,
     ),
-    "fusion": ({"anchors": Key(some(operator)), "followers": Key(array_of(some(operator)))}, False),
+    "fusion": ({"anchors": Key(some, each=operator), "followers": Key(array, each=operators)}, False),
 }
 
 
@@ -222,12 +221,20 @@ def _table_problems(
             there = f"{guess(name, known)}keys here are {', '.join(known)}"
             yield Problem(place, f"unknown key '{dotted(place)}': {there}", spoils=False)
     for name, key in keys.items():
-        if name not in table:
-            if key.required:
-                yield Problem(path, f"key '{dotted((*path, name))}' is missing: it {key.rule(None)}")
-        elif reason := key.rule(table[name]):
-            place = (*path, name)
-            yield Problem(place, f"key '{dotted(place)}' is {shown(table[name])}: {reason}")
+        if name in table:
+            yield from _value_problems(table[name], key, (*path, name))
+        elif key.required:
+            yield Problem(path, f"key '{dotted((*path, name))}' is missing: it {key.rule(None)}")
+
+
+def _value_problems(value: object, key: Key, place: Path) -> Iterator[Problem]:
+    reason = key.rule(value)
+    if reason:
+        yield Problem(place, f"key '{dotted(place)}' is {shown(value)}: {reason}")
+    if key.each is not None and isinstance(value, list):
+        for index, item in enumerate(value):
+            if reason := key.each(item):
+                yield Problem((*place, index), f"key '{dotted(place)}' names {shown(item)}: {reason}")
 
 
 def dotted(path: Path) -> str:

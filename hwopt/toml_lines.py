@@ -2,8 +2,9 @@
 
 tomllib keeps no positions, and neither does tomlkit (python-poetry/tomlkit, issue 55). But the
 grammar is one of lines: a text cut after a line is valid TOML unless the cut is inside a value.
-So the line of a key is where tomllib sees it first when the text is read line by line, and no
-second grammar is needed. That is a parse per line: asked for only when something is wrong.
+(an array that goes on can be closed). So the line of a key is where tomllib sees it first when the
+text is read line by line, and no second grammar is needed. That takes a few parses per line: it is
+asked for only when something is wrong.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from typing import Any
 
 Path = tuple[str | int, ...]
 
+_ENDS = ("", "]", "]]")  # what closes an array that goes on in the next line
 _ERROR_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
@@ -31,14 +34,22 @@ def lines_of(text: str) -> dict[Path, int]:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         start = start or number
-        try:
-            table = tomllib.loads(read)
-        except tomllib.TOMLDecodeError:  # inside a value of several lines
-            continue
-        for path in _paths(table):
-            lines.setdefault(path, start)
-        start = 0
+        for end in _ENDS:
+            table = _parsed(read + end)
+            if table is not None:
+                for path in _paths(table):
+                    lines.setdefault(path, number if isinstance(path[-1], int) else start)
+                break
+        if table is not None and not end:
+            start = 0
     return lines
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def line_of(lines: dict[Path, int], path: Path) -> int:

@@ -133,4 +133,6 @@ def roofline_hash(target: Target) -> str:
         "weights_compressed": target.weights_compressed,
         "memories": [[m.bytes, m.bytes_per_cycle] for m in target.memories],
     }
+    if target.depthwise_macs_per_cycle is not None:  # absent from targets that were fitted without it
+        numbers = {**numbers, "depthwise": target.depthwise_macs_per_cycle}
     return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()

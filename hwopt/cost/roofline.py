@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwopt.cost.raw import Column
+from hwopt.signature import KINDS
 from hwopt.target import Target
 
 _LEAST_CYCLES = 100.0  # starting anything costs something; keeps logarithms finite
@@ -55,7 +56,8 @@ def stored_weights(rows: Mapping[str, Column], target: Target) -> Column:
 def padded_macs(rows: Mapping[str, Column], target: Target) -> Column:
     """MACs with every dimension that the array unrolls rounded up to the array's size.
 
-    Each group of a grouped operator has only its own input channels to fill the array with.
+    Each group of a grouped operator has only its own input channels to fill the array with. Where
+    target.toml says how many MACs a depthwise convolution can use, that holds instead.
     """
     padding = np.ones_like(rows["macs"])
     sizes = {
@@ -67,4 +69,7 @@ def padded_macs(rows: Mapping[str, Column], target: Target) -> Column:
     for name, lanes in sorted(target.array.items()):
         size = np.maximum(sizes.get(name, np.full_like(padding, lanes)), 1.0)
         padding *= np.ceil(size / lanes) * lanes / size
+    if target.depthwise_macs_per_cycle is not None:
+        share = target.macs_per_cycle / target.depthwise_macs_per_cycle
+        padding = np.where(rows["kind"] == KINDS.index("depthwise"), share, padding)
     return np.asarray(rows["macs"] * padding)
