@@ -136,8 +136,9 @@ def find_fusions(
 ) -> FusionFindings:
     """Which operators the oracle's device runs as one.
 
-    ops: the target, or the words of target files ("Conv", "DepthwiseConv", "Clip", "Silu" ...);
-        those that may stand first are tried with those that may stand behind them.
+    ops: the target (what its engines run is tried with every known follower: a device that cannot
+        run one says so), or words of target files ("Conv", "DepthwiseConv", "Clip", "Silu" ...),
+        of which those that may stand first are tried with those that may stand behind them.
     oracle: asked through the cache, in context, so that an interrupted run goes on where it
         stopped. It must not itself depend on the target's fusion rules (`table` and `zigzag`
         do: they can show nothing here).
@@ -145,9 +146,9 @@ def find_fusions(
     cases: the sizes that each pair is tried at.
     Raises BadInput where no operator that may stand first, or none that may stand behind, is known.
     """
-    words = _words_of(ops)
-    anchors = [name for name in ANCHORS if name in words]
-    followers = [name for name in FOLLOWERS if name in words]
+    first, second = _words_of(ops)
+    anchors = [name for name in ANCHORS if name in first]
+    followers = [name for name in FOLLOWERS if name in second]
     if not anchors or not followers:
         missing, known = ("first", ANCHORS) if not anchors else ("second", FOLLOWERS)
         raise BadInput(f"no operator to try {missing} in a pair: name some of {', '.join(known)}")
@@ -159,11 +160,12 @@ def find_fusions(
     )
 
 
-def _words_of(ops: Target | Iterable[str]) -> frozenset[str]:
-    """The operators themselves, or those of a target's engines."""
-    if not isinstance(ops, Target):
-        return frozenset(ops)
-    return frozenset().union(*(engine.ops for engine in ops.engines))
+def _words_of(ops: Target | Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """What may stand first and second. A target's file need not name what only ever runs fused."""
+    if isinstance(ops, Target):
+        return frozenset().union(*(engine.ops for engine in ops.engines)), frozenset(FOLLOWERS)
+    words = frozenset(ops)
+    return words, words
 
 
 def _chains(anchor: str, followers: Sequence[str]) -> list[Pair]:

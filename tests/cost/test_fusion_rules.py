@@ -197,3 +197,12 @@ def test_what_the_ethos_u55_target_declares_is_what_vela_does(tmp_path: Path) ->
         for follower in followers:
             expected = Verdict.FUSED if any(follower in slot for slot in declared) else Verdict.APART
             assert found.verdict(anchor, follower) is expected, (anchor, follower)
+
+
+def test_a_target_is_tried_with_followers_that_its_engines_do_not_name(tmp_path: Path) -> None:
+    target = load_target("ethos-u55-256")
+    alone = replace(target, engines=(replace(target.engines[0], ops=frozenset({"Conv"})),))
+    with Cache(tmp_path) as cache:
+        found = find_fusions(alone, Device(), cache, cases=CASES[:1])
+    assert {row.pair.first[0] for row in found.rows} == {"Conv"}
+    assert summary(found) == {"Conv": EXPECTED["Conv"]}
