@@ -110,8 +110,12 @@ def _sources(target: Target, package: Path) -> tuple[Source, Source]:
                 f"'{name}' is for accelerators that target.toml describes itself: here the yaml file decides"
             )
             raise refuse(target, ("oracle", "options", name), says)
-    accelerator = read_yaml(_file(target, "accelerator", package / "inputs" / "hardware"))
-    return accelerator, read_yaml(_file(target, "mapping", package / "inputs" / "mapping"))
+    paths = [
+        _file(target, option, package / "inputs" / folder)
+        for option, folder in (("accelerator", "hardware"), ("mapping", "mapping"))
+    ]
+    accelerator, mapping = (read_yaml(path, twice=path.is_relative_to(package)) for path in paths)
+    return accelerator, mapping
 
 
 def _texts(accelerator: Source, mapping: Source) -> list[str]:

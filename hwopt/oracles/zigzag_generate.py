@@ -2,9 +2,9 @@
 
 What the tables of target.toml say becomes the usual machine: an array that unrolls the loops of
 [hardware].array, a register of weights per unit (shared by the units that need the same weight),
-partial sums per lane of the array (shared along the dimensions that are summed up), then the [[memory]] levels, innermost
-first. On-chip levels have a port for reads and one for writes, the outermost one port for both.
-Energies are not known there, so none are reported.
+partial sums per lane of the array (shared along the dimensions that are summed up), then the
+[[memory]] levels, innermost first. On-chip levels have a port for reads and one for writes, the
+outermost one port for both. Energies are not known there, so none are reported.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ class Source:
         return BadInput(f"{self.name}{'' if line is None else f':{line}'}: {says}")
 
 
-def read_yaml(path: Path) -> Source:
+def read_yaml(path: Path, twice: bool = False) -> Source:
     """The file's data with lines counted from 1.
 
-    Raises BadInput where it is no yaml, and where a key is given twice (yaml keeps the last one
-    without a word).
+    twice: a key may be given twice, as in some of ZigZag's own files: yaml keeps the last one
+    without a word. Raises BadInput where it is no yaml, and where a key is given twice otherwise.
     """
     import yaml  # type: ignore[import-untyped]  # comes with zigzag-dse, not with hwopt
 
@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> Source:
     source = Source(str(path), data, {}, text)
     lines: dict[Keys, int] = {}
     for keys, line in _lines(root, ()):
-        if keys in lines:
+        if keys in lines and not twice:
             raise BadInput(f"{path}:{line}: '{keys[-1]}' is given twice, first on line {lines[keys]}")
         lines[keys] = line
     return Source(source.name, data, lines, text)

@@ -22,7 +22,9 @@ from tests.graphs import Weights, model_of
 
 pytest.importorskip("zigzag", reason="needs the extra 'zigzag'")
 
+from bench.fusing_table import block, variant
 from hwopt.oracles.zigzag import ZigZagOracle
+from tests.oracles.test_zigzag_generate import TOML
 
 EDGE = read_target(Path(__file__).parents[2] / "targets" / "edge-npu")
 
@@ -197,12 +199,17 @@ def test_what_has_no_figure_is_named_and_the_rest_is_priced(oracle: ZigZagOracle
       gate = Sigmoid(c)
       swish = Mul(c, gate)
       m = Mul(swish, swish)
-      i = Identity(m)
+      i = CumSum(m, axis)
       y = Concat<axis=1>(i, m)
     }"""
-    (answer,) = measured(oracle, job(text, {"w": (8, 8, 1, 1)}))
-    assert [row.output for row in answer.rows] == ["c"]
-    assert answer.unpriced == ("m", "y")
+    model = model_of(text, {"w": (8, 8, 1, 1)})
+    model.graph.initializers["axis"] = ir.Value(name="axis", const_value=ir.tensor([1], name="axis"))
+    (answer,) = measured(oracle, Job(model_bytes(model)))
+    assert [row.output for row in answer.rows] == ["c", "m", "y"]
+    assert answer.unpriced == ("i",)
+    assert answer.details["cycles_by_bytes"] == 2 * 16 * 81 / 8  # both maps in, one out, 8 bytes a cycle
+    assert [row.bound for row in answer.rows[1:]] == ["off_chip", "off_chip"]
+    assert answer.rows[2].off_chip_bytes == 2 * 16 * 81
 
 
 def test_a_job_that_cannot_be_read_does_not_stop_the_others(oracle: ZigZagOracle) -> None:
@@ -210,6 +217,34 @@ def test_a_job_that_cannot_be_read_does_not_stop_the_others(oracle: ZigZagOracle
     assert isinstance(broken, Unmeasured)
     assert not broken.transient
     assert isinstance(whole, Measurement)
+
+
+@pytest.mark.parametrize(("locality", "ratio"), [(False, 0.70), (True, 2.00)])
+def test_the_answer_hangs_on_mapping_and_locality(tmp_path: Path, locality: bool, ratio: float) -> None:
+    """56 x 56 x 24, K3 (0.39 as it ships); the cycles are what plain ZigZag finds for the plain block."""
+    with Cache(tmp_path) as cache:
+        oracle = ZigZagOracle(variant(tmp_path, True, locality), cache)
+        before, after = measured(oracle, *(block((56, 24, 24, 1), 3, fused) for fused in (False, True)))
+        oracle.close()
+    assert before.details["cycles"] == (52_926 if locality else 245_788)
+    assert after.latency_us / before.latency_us == pytest.approx(ratio, abs=0.005)
+
+
+def test_an_accelerator_of_target_toml_alone(tmp_path: Path) -> None:
+    """A 16 x 16 array: as fast as its units where it is fed, one row of it in a depthwise convolution."""
+    (tmp_path / "target.toml").write_text(
+        TOML.replace("out_width = 8", "in_channels = 16").replace("128", "256")
+    )
+    text = (tmp_path / "target.toml").read_text().replace("groups, out_width", "groups, -")
+    (tmp_path / "target.toml").write_text(text)
+    with Cache(tmp_path) as cache:
+        oracle = ZigZagOracle(read_target(tmp_path), cache)
+        dense, depthwise = measured(oracle, convs(64, 14, (64, 3, 1)), convs(64, 14, (64, 3, 64)))
+        oracle.close()
+    assert dense.details["compute_cycles"] == 64 * 64 * 9 * 14 * 14 / 256
+    assert depthwise.details["compute_cycles"] == 64 * 9 * 14 * 14 / 16
+    assert 1.0 <= dense.details["cycles"] / dense.details["compute_cycles"] < 1.5
+    assert "energy_pj" not in dense.details  # target.toml knows none
 
 
 def test_identity_follows_the_fusion_rules_and_layers_do_not() -> None:
