@@ -1,11 +1,12 @@
-"""Samples near one given model: its own operators and blocks with other widths, kernels and forms.
+"""Samples near one given model: its own operators and blocks, as they are and as a search changes them.
 
-For a user who wants the cost model to be sharp where his model and its rewrites lie.
+For a user who wants the cost model to be sharp where his model and its rewrites lie: a third are
+parts of the model itself, the others its convolutions with other widths, kernels and forms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +16,17 @@ from hwopt.cost.sampling import Sample
 from hwopt.cost.sampling_blocks import FORMS, PRUNED_SHARES, round_channels
 from hwopt.cost.sampling_cut import affordable
 from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_own import OwnParts, style_of
 from hwopt.cost.sampling_shapes import channels
-from hwopt.cost.sampling_weights import random_style
+from hwopt.cost.sampling_weights import WeightStyle, random_style
 from hwopt.nodes import Conv, as_conv, convs, is_op, single_consumer
 from hwopt.shapes import infer_shapes
 
 Shape = tuple[int, ...]
 AROUND_FAMILY = "around"
+OWN_SHARE = 0.35
+_STREAM = 7
+_ATTEMPTS = 20
 _ACTS = {"Relu": "relu", "Clip": "relu6", "HardSwish": "hswish", "LeakyRelu": "leaky"}
 
 
@@ -52,21 +57,41 @@ class _Layer:
 def around(
     model: ir.Model, count: int, seed: int, input_shapes: Mapping[str, Shape] | None = None
 ) -> Iterator[Sample]:
-    """`count` samples around the convolutions of a model; weights are drawn, not copied.
+    """`count` samples around the operators of a model, with weights like its own.
 
-    Yields nothing where the model has no square, batch-1 convolution. Raises BadInput for
-    inputs whose shapes cannot be bound.
+    Yields nothing where the model has no operator that can stand alone at batch 1. Raises
+    BadInput for inputs whose shapes cannot be bound.
     """
     infos = infer_shapes(model, dict(input_shapes or {}))
     shapes = {name: info.shape for name, info in infos.items()}
-    plans = [plan for conv in convs(model) if (plan := _plan(conv, shapes)) is not None]
-    for index in range(count if plans else 0):
-        rng = np.random.default_rng((seed, index, 7))
+    found = [(plan, conv) for conv in convs(model) if (plan := _plan(conv, shapes)) is not None]
+    plans = [plan for plan, _ in found]
+    styles = [style_of(conv.weight) for _, conv in found]
+    own = OwnParts(model, infos)
+    for index in range(count if plans or own else 0):
+        rng = np.random.default_rng((seed, index, _STREAM))
+        part = _drawn(plans, styles, own, rng, (seed, index, _STREAM))
+        name = f"{AROUND_FAMILY}-{seed}-{index:05d}"
+        yield Sample(name, AROUND_FAMILY, model.graph.name or AROUND_FAMILY, part)
+
+
+def _drawn(
+    plans: Sequence[_Bottleneck | _Layer],
+    styles: Sequence[WeightStyle],
+    own: OwnParts,
+    rng: np.random.Generator,
+    seed: tuple[int, ...],
+) -> ir.Model:
+    """A part of the model itself, or one of its convolutions changed; small enough to be measured."""
+    for attempt in range(_ATTEMPTS if plans else 0):
+        if own and rng.random() < OWN_SHARE:
+            return own.draw(rng)
         plan = plans[int(rng.integers(len(plans)))]
-        part = _built(plan, rng, (seed, index, 7))
-        if affordable(part):
-            name = f"{AROUND_FAMILY}-{seed}-{index:05d}"
-            yield Sample(name, AROUND_FAMILY, model.graph.name or AROUND_FAMILY, part)
+        style = styles[int(rng.integers(len(styles)))] if rng.random() < 0.7 else random_style(rng)
+        part = _built(plan, style, rng, (*seed, attempt))
+        if affordable(part) or (attempt == _ATTEMPTS - 1 and not own):
+            return part
+    return own.draw(rng)
 
 
 def _plan(conv: Conv, shapes: Mapping[str, Shape]) -> _Bottleneck | _Layer | None:
@@ -94,8 +119,10 @@ def _activated(conv: Conv) -> tuple[str, ir.Node | None]:
     return "", reader
 
 
-def _built(plan: _Bottleneck | _Layer, rng: np.random.Generator, seed: tuple[int, ...]) -> ir.Model:
-    net = Net(AROUND_FAMILY, random_style(rng), seed)
+def _built(
+    plan: _Bottleneck | _Layer, style: WeightStyle, rng: np.random.Generator, seed: tuple[int, ...]
+) -> ir.Model:
+    net = Net(AROUND_FAMILY, style, seed)
     shape = (1, _width(plan.shape[1], rng, 0.3), *plan.shape[2:])
     x = net.input(*(plan.shape if plan.shape[1] <= 4 else shape))
     kernel = int(rng.choice([plan.kernel, plan.kernel, 3, 5])) if plan.kernel > 1 else 1
