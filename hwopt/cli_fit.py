@@ -79,9 +79,8 @@ def targets_fit(
     sizes = {name: value for name, value in chosen.items() if value is not None}
     fitted = _fit(folder, sizes, quick, quiet or as_json)
     if as_json:
-        print(
-            json_text(encode({"target": found.name, "folder": str(folder), "fitted": vars(fitted)})), end=""
-        )
+        told = {**vars(fitted), "path": str(fitted.path)}
+        print(json_text(encode({"target": found.name, "folder": str(folder), "fitted": told})), end="")
     else:
         _show_fitted(fitted, folder)
 

@@ -85,7 +85,7 @@ def _around(plan: CampaignPlan, model: ir.Model) -> Iterator[Sample]:
         first, _, rest = item.name.partition("-")
         yield replace(item, name=f"{first}-{key}-{rest}", network=f"{first}-{key}")
     if empty and plan.samples:
-        raise BadInput(f"model '{model.graph.name}': no convolution in it to draw samples around")
+        raise BadInput(f"model '{model.graph.name}': no operator in it that samples can be drawn around")
 
 
 def merged(old: Iterable[dataset.Sample], new: Iterable[dataset.Sample]) -> list[dataset.Sample]:
