@@ -22,7 +22,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import combinations, groupby
 
 from hwopt.cost.fusion_pairs import ANCHORS, CASES, FOLLOWERS, Case, stage_of
 from hwopt.cost.fusion_verdict import Evidence, Pair, Verdict, judge_pairs
@@ -118,13 +118,14 @@ class FusionFindings:
 
     def _slots(self, anchor: str) -> list[list[str]]:
         """One slot per stage where chains showed that both fit, else one slot for either."""
-        slots: list[list[str]] = []
+        slots: list[list[list[str]]] = []  # of stages, each a list of followers
         for names in _stages(self.followers(anchor)):
-            if slots and self.verdict(anchor, slots[-1][0], names[0]) is not Verdict.FUSED:
-                slots[-1] += names
+            before = slots[-1] if slots else []
+            if all(self.verdict(anchor, stage[0], names[0]) is Verdict.FUSED for stage in before):
+                slots.append([names])
             else:
-                slots.append(list(names))
-        return slots
+                before.append(names)
+        return [[name for stage in slot for name in stage] for slot in slots]
 
 
 def find_fusions(
@@ -169,9 +170,8 @@ def _words_of(ops: Target | Iterable[str]) -> tuple[frozenset[str], frozenset[st
 
 
 def _chains(anchor: str, followers: Sequence[str]) -> list[Pair]:
-    """The first follower of each stage, then the first of the next one."""
-    stages = _stages(followers)
-    return [Pair((anchor, a[0]), b[0]) for a, b in pairwise(stages)]
+    """The first follower of each stage, then the first of each later one."""
+    return [Pair((anchor, a[0]), b[0]) for a, b in combinations(_stages(followers), 2)]
 
 
 def _stages(followers: Sequence[str]) -> list[list[str]]:

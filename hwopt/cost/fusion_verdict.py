@@ -66,13 +66,25 @@ class _Trial:
 def judge_pairs(
     pairs: Sequence[Pair], cases: Sequence[Case], oracle: Oracle, cache: Cache, progress: Progress | None
 ) -> tuple[Evidence, ...]:
-    """Evidence for every pair at every size, in order: rows where there are any, else times."""
+    """Evidence for every pair at every size, in order: rows where there are any, else times.
+
+    Rows are first those of the pair inside a network; where the first operator has none there,
+    because it ran inside what stands before it, those of the pair alone.
+    """
     trials = [_trial(pair, case) for pair in pairs for case in cases]
-    together = _ask([trial.both for trial in trials], oracle, cache, progress)
-    rows = [_by_rows(trial, answer) for trial, answer in zip(trials, together, strict=True)]
-    undecided = [trial for trial, found in zip(trials, rows, strict=True) if found is None]
-    times = iter(_by_times(undecided, oracle, cache, progress))
-    return tuple(next(times) if found is None else found for found in rows)
+    found: dict[int, Evidence | None] = {}
+    for in_context in (True, False):
+        open_ones = [i for i in range(len(trials)) if found.get(i) is None]
+        models = [trials[i].both for i in open_ones]
+        answers = _ask(models, oracle, cache, progress, in_context)
+        for i, answer in zip(open_ones, answers, strict=True):
+            found[i] = _by_rows(trials[i], answer)
+        if not any(isinstance(answer, Measurement) and answer.rows for answer in answers):
+            break  # an oracle that gives no rows
+    undecided = [i for i in range(len(trials)) if found[i] is None]
+    times = _by_times([trials[i] for i in undecided], oracle, cache, progress)
+    found.update(zip(undecided, times, strict=True))
+    return tuple(evidence for i in range(len(trials)) if (evidence := found[i]) is not None)
 
 
 def _trial(pair: Pair, case: Case) -> _Trial:
@@ -80,8 +92,11 @@ def _trial(pair: Pair, case: Case) -> _Trial:
     return _Trial(pair, chain(anchor, rest, case), chain(anchor, (*rest, pair.last), case))
 
 
-def _ask(models: Sequence[Built], oracle: Oracle, cache: Cache, progress: Progress | None) -> list[Answer]:
-    return measure_cached(oracle, [Job(built.model, in_context=True) for built in models], cache, progress)
+def _ask(
+    models: Sequence[Built], oracle: Oracle, cache: Cache, progress: Progress | None, in_context: bool = True
+) -> list[Answer]:
+    jobs = [Job(built.model, in_context) for built in models]
+    return measure_cached(oracle, jobs, cache, progress)
 
 
 def _by_rows(trial: _Trial, answer: Answer) -> Evidence | None:
