@@ -40,18 +40,12 @@ def read_card(folder: Path, title: str) -> str:
 def with_section(text: str, title: str, body: str) -> str:
     """The card with the section of that title replaced, or added at the end where there is none."""
     section = f"## {title}\n\n{body.strip()}\n"
-    before, found, after = re.sub(r"\n*\Z", "\n", text).partition(f"\n## {title}\n")
+    before, found, after = (text.rstrip("\n") + "\n").partition(f"\n## {title}\n")
     if not found:
         return f"{before.rstrip()}\n\n{section}"
     following = re.search(r"(?m)^## ", after)
     rest = "" if following is None else "\n" + after[following.start() :]
     return f"{before.rstrip()}\n\n{section}{rest}"
-
-
-def without_section(text: str, title: str) -> str:
-    """The card without that section."""
-    emptied = with_section(text, title, "")
-    return re.sub(r"\n{3,}", "\n\n", emptied.replace(f"## {title}\n\n\n", "")).rstrip() + "\n"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
