@@ -16,6 +16,7 @@ from hwopt.blocks import block_numbers
 from hwopt.describe import VIEWS, Group, Shapes, kind_of, signature_of
 from hwopt.grouping import constant_nodes, fused_groups, has_graph
 from hwopt.nodes import ONNX_DOMAINS, is_op, label
+from hwopt.oracles.operator_rules import rule_of
 from hwopt.signature import CONV_KINDS, GRAPH_INPUT, GRAPH_OUTPUT, VIEW, Signature
 from hwopt.target import Target
 
@@ -185,7 +186,8 @@ def _why_not(group: Group, signature: Signature, shapes: Shapes, target: Target)
             return f"shape of '{value.name}' is unknown"
         if info.dtype not in _FLOATS:
             return f"'{value.name}' is not a floating-point tensor"
-    return _why_not_shape(signature)
+    rule = rule_of(target.oracle.name)
+    return _why_not_shape(signature) or (rule(node, signature, target) if rule is not None else "")
 
 
 def _why_not_shape(signature: Signature) -> str:
