@@ -22,6 +22,7 @@ from typer.main import get_command
 from hwopt import __version__, cli_show, cli_watch
 from hwopt.cli_fit import targets_app
 from hwopt.errors import BadInput, HwoptError
+from hwopt.limits import DEFAULT_REFINE
 from hwopt.limits import input_shape as parse_shape
 from hwopt.report.jsonable import json_text, to_json
 from hwopt.report.schema import Report
@@ -83,6 +84,24 @@ Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
 AllowUnpriced = Annotated[
     bool, typer.Option("--allow-unpriced", help="Accept a latency limit where operators have no price.")
 ]
+Refine = Annotated[
+    int,
+    typer.Option(
+        "--refine",
+        metavar="K",
+        min=0,
+        help="Subgraphs to measure exactly where the oracle is installed, the most uncertain ones. "
+        "0: no exact measurement at all, neither of subgraphs nor of whole models; all is predicted.",
+    ),
+]
+CostModelFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cost-model",
+        metavar="FILE",
+        help="Price with this file instead of the pinned one; it is loaded in a process of its own.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]
@@ -123,6 +142,8 @@ def optimize(
     plan: PlanFile = None,
     seed: Seed = 0,
     allow_unpriced: AllowUnpriced = False,
+    refine: Refine = DEFAULT_REFINE,
+    cost_model: CostModelFile = None,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -155,6 +176,8 @@ def optimize(
             plan=plan,
             seed=seed,
             allow_unpriced=allow_unpriced,
+            refine=refine,
+            cost_model=cost_model,
             dry_run=dry_run,
             force=force,
             command=_command_line(),
@@ -172,6 +195,8 @@ def analyze(
     target: TargetName,
     input_shape: Shapes = None,
     measure: Measure = False,
+    refine: Refine = DEFAULT_REFINE,
+    cost_model: CostModelFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -185,6 +210,8 @@ def analyze(
             target=target,
             input_shapes=shapes,
             measure=measure,
+            refine=refine,
+            cost_model=cost_model,
             command=_command_line(),
             listeners=listeners,
         )

@@ -43,7 +43,7 @@ def show_analysis(report: Report) -> None:
         console.print(f"and {left} quicker subgraphs (--json lists them all)", markup=False)
     rows = [[row.what, row.before, row.source] for row in words.summary(report) if row.what != "accuracy"]
     _print_table(console, ["", "whole model", "source"], rows)
-    for line in _unpriced_lines(report.before):
+    for line in (*_unpriced_lines(report.before), *(f"note: {note}" for note in report.notes)):
         console.print(line, markup=False)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hwopt.errors import BadInput
 
+DEFAULT_REFINE = 3  # subgraphs that are measured exactly: what brings most for what it costs
 _TIME_UNITS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 _BYTE_UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[A-Za-zµ]*)\s*")

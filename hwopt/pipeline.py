@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.assess import OracleAnswer
+from hwopt.assess import OracleAnswer, assess
 from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
@@ -19,7 +19,7 @@ from hwopt.errors import BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.harm import Harm
 from hwopt.judge import better, unchanged
-from hwopt.limits import Bound
+from hwopt.limits import DEFAULT_REFINE, Bound
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
 from hwopt.refine import refined
@@ -92,6 +92,8 @@ def optimize(
     plan: str | Path | None = None,
     seed: int = 0,
     allow_unpriced: bool = False,
+    refine: int = DEFAULT_REFINE,
+    cost_model: str | Path | None = None,
     dry_run: bool = False,
     force: bool = False,
     command: str = "",
@@ -102,7 +104,10 @@ def optimize(
     model: an ONNX file or an onnx_ir.Model, which is not edited. output: OUT.onnx; its siblings
     OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
     rewrites are made. Limits on latency are microseconds or texts such as "5ms" and "-30%",
-    those on memory bytes or texts such as "2MB".
+    those on memory bytes or texts such as "2MB". refine: how many subgraphs of a model the oracle
+    may be asked for where it has no figure for the whole; 0: it is never asked, and every figure is
+    predicted. cost_model: a file to price with instead of the one that the target pins; it is
+    loaded in a process of its own.
 
     Raises BadInput for anything that cannot be used, before anything is written, and
     BudgetNotMet, naming the closest plan, where the limits cannot be kept.
@@ -111,6 +116,7 @@ def optimize(
         input_shapes=input_shapes, passes=passes, disable=disable, minimize=minimize,
         max_latency=max_latency, max_memory=max_memory, max_size=max_size, max_footprint=max_footprint,
         max_drop=max_drop, max_divergence=max_divergence, seed=seed, allow_unpriced=allow_unpriced, plan=plan,
+        refine=refine, cost_model=cost_model,
     )  # fmt: skip
     out = None if output is None or dry_run else Path(output)
     if out is not None:
@@ -145,20 +151,34 @@ def analyze(
     target: str | Path | Target,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     measure: bool = False,
+    refine: int = DEFAULT_REFINE,
+    cost_model: str | Path | None = None,
     command: str = "",
     listeners: Listeners = (),
 ) -> Report:
     """Latency and memory of a model on a target, by subgraph; nothing is changed.
 
-    measure: ask the target's oracle for the whole model too.
+    measure: ask the target's oracle for the whole model too. refine: how many subgraphs, the most
+    uncertain ones, it is asked for where it is installed; 0: every figure is predicted.
+    cost_model: as in `optimize`.
     """
     timings = Timings()
     told = (timings, *listeners)
     with stage(told, "load"):
-        work = open_work(model, target, settings(input_shapes=input_shapes))
+        chosen = settings(input_shapes=input_shapes, refine=refine, cost_model=cost_model)
+        work = open_work(model, target, chosen)
     with stage(told, "measure"):
-        answer = work.ask([work.model])[0] if measure else None
+        work = sharpened(work)
+        answer = work.measure([work.model])[0] if measure else None
     return build_analysis(work, answer, command, timings)
+
+
+def sharpened(work: Work) -> Work:
+    """The same run with the input's most uncertain subgraphs priced by the oracle, where it can be asked."""
+    learned = work.sharpen(work.model, work.before, work.cost_model)
+    if not len(learned):
+        return work
+    return replace(work, before=assess(work.model, work.input_shapes, work.target, learned))
 
 
 def find(work: Work, listeners: Listeners = ()) -> Found:

@@ -31,8 +31,9 @@ def refined(
     """The priced problem after the oracle has seen the canonical model and the plans it leads to.
 
     damage: what LOSSY values do to the output; joint values that a plan wants are measured here
-    too. Where the oracle has no figure, the prices are what the cost model says. Weights of LOSSY
-    values are initial ones here.
+    too. A whole model without rows teaches nothing: then its most uncertain subgraphs are measured.
+    Where the oracle has no figure, or is not to be asked (`--refine 0`), the prices are what the
+    cost model says. Weights of LOSSY values are initial ones here.
     """
     problem = _with(drafts.problem(learned), damage)
     proposal: dict[str, str] | None = {}
@@ -53,12 +54,15 @@ def refined(
 
 
 def _learn(work: Work, model: ir.Model, learned: Learned) -> bool:
-    """Whether the oracle had a figure for the model."""
+    """Whether the oracle had a figure for the model, or for its most uncertain subgraphs at least."""
+    found = work.assess(model)
     answer = work.ask([model])[0]
-    if answer.measurement is None:
-        return False
-    learned.learn(work.assess(model).partition.subgraphs, answer.measurement, answer.source)
-    return True
+    if answer.measurement is not None and answer.measurement.rows:
+        learned.learn(found.partition.subgraphs, answer.measurement, answer.source)
+        return True
+    known = len(learned)
+    work.sharpen(model, found, learned)
+    return len(learned) > known
 
 
 def _with(problem: Problem, damage: DamageTables | None) -> Problem:

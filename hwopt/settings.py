@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hwopt.errors import BadInput
-from hwopt.limits import Bound, bytes_bound, fraction, latency_bound
+from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound
 from hwopt.search.problem import Objective
 
 Limit = str | float | Bound | None
@@ -20,7 +20,11 @@ DEFAULT_DIVERGENCE = 0.02
 
 @dataclass(frozen=True)
 class Settings:
-    """One run's options. Bounds are absolute, or relative to the input's own figure."""
+    """One run's options. Bounds are absolute, or relative to the input's own figure.
+
+    refine: how many subgraphs may be measured exactly; 0: the oracle is never asked. cost_model: a
+    file to load instead of the pinned one.
+    """
 
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     passes: tuple[str, ...] = ()
@@ -35,6 +39,8 @@ class Settings:
     seed: int = 0
     allow_unpriced: bool = False
     plan: Path | None = None
+    refine: int = DEFAULT_REFINE
+    cost_model: Path | None = None
 
     @property
     def wanted(self) -> tuple[Objective, ...]:
@@ -63,6 +69,8 @@ def settings(
     seed: int = 0,
     allow_unpriced: bool = False,
     plan: str | Path | None = None,
+    refine: int = DEFAULT_REFINE,
+    cost_model: str | Path | None = None,
 ) -> Settings:
     """Checks every option. Raises BadInput naming the first that cannot be used."""
     try:
@@ -72,6 +80,8 @@ def settings(
         raise BadInput(f"--minimize {minimize}: choose one of {known}") from None
     if seed < 0:
         raise BadInput(f"--seed {seed}: give a number that is not negative")
+    if refine < 0:
+        raise BadInput(f"--refine {refine}: give a number of subgraphs, 0 for none")
     if max_divergence is not None and not max_divergence >= 0:
         raise BadInput(f"--max-divergence {max_divergence}: give a number that is not negative")
     return Settings(
@@ -88,6 +98,8 @@ def settings(
         seed=seed,
         allow_unpriced=allow_unpriced,
         plan=None if plan is None else Path(plan),
+        refine=refine,
+        cost_model=None if cost_model is None else Path(cost_model),
     )
 
 

@@ -12,8 +12,11 @@ import onnx_ir as ir
 from hwopt.assess import Assessment, OracleAnswer, ask_oracle, assess
 from hwopt.calibration import Calibration, load_calibration
 from hwopt.choice import Pass
+from hwopt.cost.exact import refine_most_uncertain
+from hwopt.cost.learned import Learned
 from hwopt.cost.loading import load_cost_model
 from hwopt.cost.model import CostModel
+from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256
@@ -25,6 +28,7 @@ from hwopt.settings import AccuracyLimit, Settings, accuracy_limit
 from hwopt.target import Target
 
 ModelLike = str | Path | ir.Model
+NOT_ASKED = "the oracle was not asked: --refine 0"
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,26 @@ class Work:
         return assess(model, self.input_shapes, self.target, self.cost_model)
 
     def ask(self, models: Sequence[ir.Model]) -> list[OracleAnswer]:
+        """The oracle's figure for whole models, unless everything is to be predicted (`--refine 0`)."""
+        if self.settings.refine == 0:
+            return [OracleAnswer(None, NOT_ASKED) for _ in models]
+        return self.measure(models)
+
+    def measure(self, models: Sequence[ir.Model]) -> list[OracleAnswer]:
         """The oracle's figure for whole models; its answers are cached on disk."""
         return ask_oracle(self.oracle, models, self.input_shapes)
+
+    def sharpen(self, model: ir.Model, found: Assessment, pricer: Pricer) -> Learned:
+        """The pricer with the most uncertain subgraphs of the model measured, where the oracle can be asked.
+
+        found: the model's assessment, priced by anything.
+        """
+        if isinstance(self.oracle, BadInput):
+            return pricer if isinstance(pricer, Learned) else Learned(pricer)
+        return refine_most_uncertain(
+            model, found.partition, found.shapes, pricer, self.oracle, self.settings.refine,
+            context=self.cost_model.header.context,
+        )  # fmt: skip
 
 
 def open_work(
@@ -78,9 +100,11 @@ def open_work(
     calibration = _calibration(calib, loaded, labels, preprocess)
     if calibration is None and chosen.max_drop is not None:
         raise BadInput("--max-drop needs calibration data with labels: give --calib")
-    cost_model = load_cost_model(accelerator)
+    cost_model = load_cost_model(accelerator, chosen.cost_model)
+    accelerator = cost_model.target  # it pins the model that is used
+    placed = with_places(loaded)
     return Work(
-        model=with_places(loaded),
+        model=placed,
         path=path,
         sha256=digest,
         target=accelerator,
@@ -91,7 +115,7 @@ def open_work(
         limit=None if calibration is None else accuracy_limit(chosen, calibration.labels),
         replayed=replayed,
         settings=chosen,
-        before=assess(loaded, chosen.input_shapes, accelerator, cost_model),
+        before=assess(placed, chosen.input_shapes, accelerator, cost_model),
     )
 
 

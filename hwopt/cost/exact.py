@@ -15,14 +15,13 @@ from hwopt.cost.learned import Learned
 from hwopt.cost.protocol import Pricer
 from hwopt.estimate import Source
 from hwopt.ir import model_bytes
+from hwopt.limits import DEFAULT_REFINE
 from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress
 from hwopt.partition import Partition, Subgraph
 from hwopt.regions import cut_out
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature
-
-DEFAULT_COUNT = 3
 
 
 def refine_most_uncertain(
@@ -31,20 +30,23 @@ def refine_most_uncertain(
     shapes: Mapping[str, TensorInfo],
     pricer: Pricer,
     oracle: Oracle,
-    count: int = DEFAULT_COUNT,
+    count: int = DEFAULT_REFINE,
     cache: Cache | None = None,
     progress: Progress | None = None,
+    context: bool = True,
 ) -> Learned:
     """The pricer with the model's `count` most uncertain subgraphs replaced by what the oracle says.
 
     parts, shapes: of the model (hwopt.partition.partition, hwopt.shapes.infer_shapes). pricer: a
     cost model, or a Learned, which is then taught itself. cache: None where the oracle has its own.
-    All are asked in one batch; what the oracle cannot measure stays predicted. A count of 0 asks
+    context: whether to cut neighbours out along; not where the oracle prices layer by layer. All
+    are asked in one batch; what the oracle cannot measure stays predicted. A count of 0 asks
     nothing.
     """
     learned = pricer if isinstance(pricer, Learned) else Learned(pricer)
     chosen = most_uncertain(parts, learned, count)
-    cuts = [in_context(model, parts, group, shapes) for group in chosen]
+    cut = in_context if context else alone
+    cuts = [cut(model, parts, group, shapes) for group in chosen]
     without_rows = []
     for group, answer in zip(chosen, _ask(oracle, cuts, cache, progress), strict=True):
         if isinstance(answer, Measurement) and answer.rows:
@@ -52,7 +54,7 @@ def refine_most_uncertain(
         elif isinstance(answer, Measurement):
             without_rows.append(group)
     # An oracle that only knows totals is asked for the subgraph alone.
-    cuts = [_cut(model, parts, group.nodes, shapes) for group in without_rows]
+    cuts = [alone(model, parts, group, shapes) for group in without_rows]
     for group, answer in zip(without_rows, _ask(oracle, cuts, cache, progress), strict=True):
         if isinstance(answer, Measurement) and not answer.unpriced:
             learned.know(group.signature, answer.latency_us, Source(oracle.source))
@@ -72,6 +74,11 @@ def most_uncertain(parts: Partition, pricer: Pricer, count: int) -> list[Subgrap
         first.setdefault(group.signature, group)
     ranked = sorted((s for s in weight if weight[s] > 0), key=lambda s: -weight[s])
     return [first[signature] for signature in ranked[: max(count, 0)]]
+
+
+def alone(model: ir.Model, parts: Partition, group: Subgraph, shapes: Mapping[str, TensorInfo]) -> ir.Model:
+    """The subgraph as a model of its own."""
+    return _cut(model, parts, group.nodes, shapes)
 
 
 def in_context(

@@ -24,6 +24,10 @@ class Learned:
         self._model = model
         self._exact: dict[Signature, Estimate] = {}
 
+    def __len__(self) -> int:
+        """How many signatures have a figure of the oracle."""
+        return len(self._exact)
+
     def knows(self, signature: Signature) -> bool:
         """Whether there is a figure, predicted or measured."""
         return signature in self._exact or self._model.knows(signature)

@@ -18,6 +18,7 @@ from hwopt.report.schema import (
     Tool,
     Verification,
 )
+from hwopt.report.trust import trust_notes
 from hwopt.trace import Timings
 from hwopt.work import Work
 
@@ -44,7 +45,7 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
         budget=Budget(work.settings.objective.value),
         search=nothing,
         timings_s=timings.to_json(),
-        notes=_notes(answer),
+        notes=(*trust_notes(work, work.before), *_notes(answer)),
     )
 
 

@@ -30,6 +30,7 @@ from hwopt.report.schema import (
     Tool,
     Verification,
 )
+from hwopt.report.trust import trust_notes
 from hwopt.settle import Settled
 from hwopt.work import Work
 
@@ -148,6 +149,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     found: list[str] = list(work.calibration.notes) if work.calibration else []
     if isinstance(findings.changes, str):
         found.append(findings.changes)
+    found.extend(trust_notes(work, settled.after))
     names = left_out([settled.oracle_before, settled.oracle_after])
     if names:
         found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")

@@ -41,7 +41,7 @@ def latency(figure: Figure) -> str:
     if isinstance(figure, Missing):
         return f"unavailable: {figure.unavailable}"
     spread = f" ± {microseconds(figure.spread, 2)}" if figure.spread > 0 else ""
-    return microseconds(figure.value) + spread
+    return microseconds(figure.value) + spread + (", extrapolated" if figure.extrapolated else "")
 
 
 def size(figure: Figure) -> str:
