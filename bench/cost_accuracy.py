@@ -108,7 +108,7 @@ def run(
 def truth_folds(rows: Sequence[Sample], truth: HeldOut, folds: int) -> list[frozenset[str]]:
     """The families of the training rows dealt into folds; families of the truth alone join the first."""
     dealt = family_folds(rows, folds)
-    strangers = {item.family for item in (*truth.networks, *truth.rewrites)}.difference(*dealt)
+    strangers = {network.family for network in truth.networks}.difference(*dealt)
     return [dealt[0] | strangers, *dealt[1:]]
 
 

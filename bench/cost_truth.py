@@ -166,10 +166,10 @@ def _with_exact(
 
 def _largest(facts: Facts, count: int) -> list[Signature]:
     """The signatures that take most of the model's time."""
-    share: Counter[Signature] = Counter()
+    share: dict[Signature, float] = {}
     for group in facts.groups:
-        share[group.signature] += group.latency_us
-    return [signature for signature, _ in share.most_common(count)]
+        share[group.signature] = share.get(group.signature, 0.0) + group.latency_us
+    return sorted(share, key=lambda signature: -share[signature])[:count]
 
 
 def _tell(out: Path, truth: HeldOut, dropped: Counter[str]) -> None:

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Column = npt.NDArray[np.float64]
 P = ParamSpec("P")
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.hashsalt": "hwopt",
     "svg.fonttype": "none",
     "font.size": 8.0,

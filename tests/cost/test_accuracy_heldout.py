@@ -1,6 +1,8 @@
 """Held-out truth on disk, and the scores of predictions made of it."""
 
+import lzma
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +41,7 @@ class Prices:
     def __init__(self, prices: dict[Signature, float]) -> None:
         self.prices = prices
 
-    def predict(self, signatures: list[Signature]) -> list[Estimate]:
+    def predict(self, signatures: Sequence[Signature]) -> list[Estimate]:
         return [Estimate(self.prices[s], 0.1 * self.prices[s], Source.PREDICTED) for s in signatures]
 
 
@@ -54,8 +56,6 @@ def test_a_file_holds_what_was_written(truth: HeldOut, tmp_path: Path) -> None:
 
 
 def test_a_broken_file_names_the_line(truth: HeldOut, tmp_path: Path) -> None:
-    import lzma
-
     path = tmp_path / "held_out.csv.xz"
     write_held_out(path, truth)
     lines = lzma.decompress(path.read_bytes()).decode().splitlines()

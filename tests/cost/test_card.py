@@ -1,6 +1,7 @@
 """Cards: prose by hand stays, generated sections are replaced where they stand, plots are stable files."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -136,10 +137,10 @@ def test_plots_are_small_and_the_same_bytes_each_time() -> None:
     before = dict(matplotlib.rcParams)
     found = judged()
     draws = [
-        lambda: plots.networks_plot(found.networks, "compiled"),
-        lambda: plots.rewrites_plot(found.rewrites, "compiled"),
-        lambda: plots.kinds_plot(RESULTS.kinds),
-        lambda: plots.calibration_plot(found),
+        partial(plots.networks_plot, found.networks, "compiled"),
+        partial(plots.rewrites_plot, found.rewrites, "compiled"),
+        partial(plots.kinds_plot, RESULTS.kinds),
+        partial(plots.calibration_plot, found),
     ]
     for draw in draws:
         data = draw()
