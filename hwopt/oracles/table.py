@@ -74,8 +74,13 @@ class TableOracle:
 
     @property
     def identity(self) -> str:
-        """Schema, the table's SHA-256, and the target's configuration, which decides what a group is."""
-        return f"{self.name} schema={SCHEMA_VERSION} sha256={self._table.sha256} {self._target.config_hash}"
+        """Schema, the SHA-256 of the table and of what it names, and the target's configuration.
+
+        The latter decides what a group is.
+        """
+        named = hashlib.sha256("\n".join(map(repr, self._entries)).encode()).hexdigest()[:16]
+        read = f"sha256={self._table.sha256} named={named}"
+        return f"{self.name} schema={SCHEMA_VERSION} {read} {self._target.config_hash}"
 
     def measure(self, jobs: Sequence[Job], progress: Progress | None = None) -> list[Answer]:
         """One answer per job, in order."""
@@ -84,7 +89,7 @@ class TableOracle:
             try:
                 answers.append(self._answer(job))
             except Exception as error:  # a job that cannot be read must not stop the others
-                answers.append(Unmeasured(f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+                answers.append(Unmeasured(" ".join(f"{type(error).__name__}: {error}".split())[:200]))
             if progress is not None:
                 progress(len(answers), len(jobs))
         return answers

@@ -301,3 +301,21 @@ def test_a_table_of_networks_teaches_no_cost_model(target: Target, tmp_path: Pat
     path = write(tmp_path, f"model_sha256,latency_us\n{'0' * 64},1\n")
     with pytest.raises(BadInput, match="every row is of a whole network"):
         measured_in(target, path)
+
+
+def test_the_example_is_a_table(target: Target) -> None:
+    path = Path(__file__).parents[2] / "docs" / "examples" / "measurements.csv"
+    done = measured_in(target, path)
+    assert len(done.rows) == 9
+    assert {row.network for row in done.rows} == {"net-a", "net-b"}
+    gemm = ask(TableOracle(target, path), lambda n: n.gemm(n.input(1, 1280), 1000))
+    assert latency(gemm) == 94.9
+
+
+def test_the_identity_covers_the_files_that_a_table_names(target: Target, tmp_path: Path) -> None:
+    path = write(tmp_path, "model,latency_us\nnet.onnx,88\n")
+    identities = []
+    for build in (stem, BUILDS["gemm"][0]):
+        (tmp_path / "net.onnx").write_bytes(model_bytes(model(build)))
+        identities.append(TableOracle(target, path).identity)
+    assert identities[0] != identities[1]
