@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +12,7 @@ from hwopt.cost import sampling_nodes as nodes
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import channels
 from hwopt.cost.sampling_weights import WeightStyle
+from hwopt.shapes import TensorInfo, infer_shapes
 
 Case = Callable[[Net], ir.Value]
 
@@ -60,9 +62,7 @@ def _with(op_type: str, value: float) -> Case:
 
 
 def _per_channel(op_type: str) -> Case:
-    return lambda net: net.node(
-        op_type, [_image(net), nodes.reshape_constant(net, (32, 1, 1))], (1, 32, 16, 16)
-    )
+    return lambda net: net.node(op_type, [_image(net), nodes.constant_of(net, (32, 1, 1))], (1, 32, 16, 16))
 
 
 def _gate(op_type: str) -> Case:
@@ -95,8 +95,9 @@ CASES: dict[str, Case] = {
     "depthwise 7x7": _conv((7, 7), 1, 1, 32),
     "depthwise 3x3 dilation 2": _conv((3, 3), 1, 2, 32),
     "depthwise 3x3, multiplier 2": _conv((3, 3), 1, 1, 32, 64),
+    "conv 5x5 stride 4": _conv((5, 5), 4),
     "conv 1-D": lambda net: net.node(
-        "Conv", [net.input(1, 32, 64), net._weight((32, 32, 3), net.style)], (1, 32, 62)
+        "Conv", [net.input(1, 32, 64), nodes.constant_of(net, (32, 32, 3))], (1, 32, 62)
     ),
     "transposed 2x2 stride 2": lambda net: net.conv_transpose(_image(net), 16, 2, 2),
     "transposed 3x3 stride 2": lambda net: net.conv_transpose(_image(net), 16, 3, 2),
@@ -107,6 +108,7 @@ CASES: dict[str, Case] = {
     "max pool 3x3 ceil": _pool("MaxPool", (3, 3), (2, 2), True),
     "max pool 5x5 stride 1": lambda net: net.pool(_image(net), "MaxPool", 5, 1),
     "average pool 3x3 padded": lambda net: net.pool(_image(net), "AveragePool", 3, 1),
+    "average pool 9x9 padded": lambda net: net.pool(_image(net), "AveragePool", 9, 1),
     "average pool 3x3 ceil": _pool("AveragePool", (3, 3), (2, 2), True),
     "average pool 7x7 stride 7": _pool("AveragePool", (7, 7), (7, 7)),
     "average pool 1x4": _pool("AveragePool", (1, 4), (1, 4)),
@@ -116,6 +118,9 @@ CASES: dict[str, Case] = {
     "MatMul constant": lambda net: net.matmul(_tokens(net), 128),
     "MatMul constant, bias": lambda net: nodes.linear(net, _tokens(net), 128),
     "MatMul batched": lambda net: nodes.product(net, net.input(1, 4, 64, 24), net.input(1, 4, 24, 64)),
+    "MatMul of two ranks": lambda net: net.node(
+        "MatMul", [net.input(1, 4, 64, 32), net.input(32, 16)], (1, 4, 64, 16)
+    ),
     "Add": _pair("Add"),
     "Sub": _pair("Sub"),
     "Mul": _pair("Mul"),
@@ -174,6 +179,18 @@ CASES: dict[str, Case] = {
     "Slice": lambda net: net.split(_image(net))[0],
     "Shuffle": lambda net: net.shuffle(_image(net)),
     "Pad": lambda net: nodes.pad(net, _image(net), (1, 1, 2, 2)),
+    "Pad by reflection": lambda net: net.node(
+        "Pad",
+        [_image(net), net.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))],
+        (1, 32, 18, 18),
+        {"mode": "reflect"},
+    ),
+    "Gather": lambda net: net.node(
+        "Gather", [_tokens(net), net.constant(np.array([0], np.int64))], (1, 1, 96), {"axis": 1}
+    ),
+    "Gather of scattered rows": lambda net: net.node(
+        "Gather", [_tokens(net), net.constant(np.array([5, 2], np.int64))], (1, 2, 96), {"axis": 1}
+    ),
     "Transpose to tokens": lambda net: nodes.tokens(net, _image(net)),
     "Transpose H W": lambda net: nodes.transpose(net, _image(net), (0, 1, 3, 2)),
     "Reshape": lambda net: nodes.reshape(net, _image(net), (1, 64, 8, 16)),
@@ -183,6 +200,7 @@ CASES: dict[str, Case] = {
     "ReduceMean width": _reduce("ReduceMean", (3,)),
     "ReduceMean tokens": lambda net: nodes.reduce(net, _tokens(net), "ReduceMean", (1,)),
     "ReduceMean last": lambda net: nodes.reduce(net, _tokens(net), "ReduceMean", (-1,)),
+    "ReduceMean channels and image": _reduce("ReduceMean", (1, 2, 3)),
     "ReduceSum image": _reduce("ReduceSum", (2, 3)),
     "ReduceSum last": lambda net: nodes.reduce(net, _tokens(net), "ReduceSum", (-1,)),
     "ReduceMax image": _reduce("ReduceMax", (2, 3)),
@@ -198,7 +216,14 @@ CASES: dict[str, Case] = {
 }
 
 
+@cache
 def model(name: str) -> ir.Model:
-    """The case as a model."""
+    """The case as a model; not to be changed."""
     net = Net(name, WeightStyle(), (len(name), 3))
     return net.model(CASES[name](net))
+
+
+@cache
+def shapes(name: str) -> Mapping[str, TensorInfo]:
+    """Shapes and types of all values of the case."""
+    return infer_shapes(model(name), {})

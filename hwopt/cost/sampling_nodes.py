@@ -180,6 +180,6 @@ def split(net: Net, x: ir.Value, sizes: Sequence[int]) -> list[ir.Value]:
     return net.node_of_many("Split", [x, net.constant(np.array(sizes, np.int64))], shapes, {"axis": 1})
 
 
-def reshape_constant(net: Net, shape: tuple[int, ...]) -> ir.Value:
+def constant_of(net: Net, shape: tuple[int, ...]) -> ir.Value:
     """A constant operand of this shape."""
     return net.constant(net.rng.standard_normal(shape).astype(np.float32))
