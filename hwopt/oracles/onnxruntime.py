@@ -39,11 +39,12 @@ _CHUNK_BYTES = 200_000_000  # of models whose sessions are open together
 class OnnxRuntimeOracle:
     """Measures jobs on this machine with the provider, precision and threads of one target.
 
-    A job with `in_context` is a part of a network: it runs between small convolutions, with cold
-    weights, and only its own operators count (see `onnxruntime_context`). Any other job is a
-    whole network, timed as it is, run after run.
+    A job with `in_context` is a part of a network: it runs among other parts, between small
+    convolutions, and only its own operators count (see `onnxruntime_join`, `onnxruntime_context`).
+    Any other job is a whole network, timed as it is, run after run.
 
-    timeout_s: limit for a chunk of up to 16 jobs, and then for each alone. Raises BadInput for an unknown option or provider.
+    timeout_s: limit for a chunk of up to 16 jobs, and then for each alone. Raises BadInput for an
+    unknown option or provider.
     """
 
     name = "onnxruntime"

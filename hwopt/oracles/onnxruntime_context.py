@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 GUARD = "hwoptguard"
-_NODE = re.compile(r"hwopt(\d+)x")
+_NODE = re.compile(r"hwopt\d+x")
 _FEW = 4  # an image of so few channels is the network's own input: a stem reads it as it is
 _GUARD_INPUTS = 3  # channels that an entry guard reads: few, so that it costs little
 _GUARD_OUTPUTS = 16
@@ -25,15 +25,15 @@ _GUARD_STRIDE = 4
 
 
 def name_nodes(model: onnx.ModelProto, first: int = 0) -> None:
-    """Gives each node of the main graph a number that survives fusion in its name: see `node_index`."""
+    """Gives each node of the main graph a number that survives fusion in its name: see `given_name`."""
     for index, node in enumerate(model.graph.node, first):
         node.name = f"hwopt{index}x"
 
 
-def node_index(name: str) -> int | None:
-    """The number of the first node named in the name of an optimised node; None where there is none."""
+def given_name(name: str) -> str | None:
+    """The first name that `name_nodes` gave in the name of an optimised node; None where there is none."""
     found = _NODE.search(name)
-    return None if found is None else int(found.group(1))
+    return None if found is None else found.group()
 
 
 def add_guards(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from hwopt.oracles.onnxruntime_context import GUARD, add_guards, interface_shapes, name_nodes
+from hwopt.oracles.onnxruntime_context import GUARD, add_guards, given_name, interface_shapes, name_nodes
 from hwopt.oracles.onnxruntime_rows import GUARDED, producers
 
 
@@ -52,9 +52,10 @@ def join(models: Sequence[onnx.ModelProto], guards: bool) -> Joined:
     for index, model in enumerate(models):
         prefix = f"p{index}." if len(models) > 1 else ""
         firsts.append(len(outputs))
-        for name, number in producers(model).items():
-            producer[prefix + name] = number if number == GUARDED else number + len(outputs)
         name_nodes(model, len(outputs))
+        for name, number in producers(model).items():
+            known = name if given_name(name) == name else prefix + name
+            producer[known] = number if number == GUARDED else number + len(outputs)
         outputs += [node.output[0] for node in model.graph.node]
         if guards:
             add_guards(model, interface_shapes(model))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 from hwopt.errors import BadInput
 from hwopt.target import Target
@@ -14,8 +13,6 @@ PRECISIONS = ("fp32", "int8")
 CPU = "CPUExecutionProvider"
 CLOCKS = ("thread", "wall")
 LAST_CORE = -1
-_L2 = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
-_DEFAULT_L2 = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,11 @@ class OrtOptions:
         busily, as ONNX Runtime does by default. core: the first of the `threads` cores that a
         worker is bound to; -1: the last ones that the process may use.
     budget_ms: the least time that the counted runs of a model take, `warmup` runs before them,
-        at least `rounds` visits. cold: bytes that are read before each run of a part of a network, so
-        that its weights come from where they lie in a network: outside the second-level cache.
+        at least `rounds` visits. cold: bytes that are read before each run, so that it finds its
+        weights in memory, where other work has left them; 0: runs follow one another.
+    clock: "thread" replaces the time of a run in which others had the core by the processor time of
+        its own thread, so that long runs can be timed on a core that is not idle; "wall", and
+        every run with more threads or another provider, takes the time that went by.
     """
 
     precision: str = "fp32"
@@ -39,12 +39,12 @@ class OrtOptions:
     warmup: int = 3
     budget_ms: float = 60.0
     rounds: int = 12
-    cold: int = 2 * _DEFAULT_L2
+    cold: int = 0
     clock: str = CLOCKS[0]
 
     @property
     def counts_own_time(self) -> bool:
-        """Whether a run is timed by what its thread has computed, not by what went by on the wall."""
+        """Whether a run that was interrupted counts with what its own thread has computed."""
         return self.clock == "thread" and self.threads == 1 and self.provider == CPU
 
     def to_json(self) -> str:
@@ -57,28 +57,19 @@ def options_of(target: Target) -> OrtOptions:
 
     Raises BadInput naming the option at fault.
     """
-    where = target.folder / "target.toml"
+    where = str(target.folder / "target.toml")
     if target.precision not in PRECISIONS:
-        raise BadInput(f"{where}: ONNX Runtime measures {', '.join(PRECISIONS)}, not {target.precision}")
-    known = {field.name: field for field in fields(OrtOptions)}
-    values: dict[str, object] = {"cold": 2 * second_level_cache(), "precision": target.precision}
+        raise BadInput(f"{where}: ONNX Runtime measures {' or '.join(PRECISIONS)}, not {target.precision}")
+    types = {field.name: str(field.type) for field in fields(OrtOptions) if field.name != "precision"}
+    values: dict[str, object] = {"precision": target.precision}
     for name, value in target.oracle.options.items():
-        if name not in known or name == "precision":
-            allowed = ", ".join(sorted(set(known) - {"precision"}))
+        if name not in types:
+            allowed = ", ".join(types)
             raise BadInput(f"{where}: '{name}' is no option of the oracle onnxruntime; there is {allowed}")
-        values[name] = _typed(name, value, str(known[name].type), str(where))
+        values[name] = _typed(name, value, types[name], where)
     options = OrtOptions(**values)  # type: ignore[arg-type]
-    _check(options, str(where))
+    _check(options, where)
     return options
-
-
-def second_level_cache() -> int:
-    """Bytes of the second-level cache of the first core; 1 MiB where the system does not tell."""
-    try:
-        text = _L2.read_text("ascii").strip()
-        return int(text[:-1]) << {"K": 10, "M": 20}[text[-1]]
-    except (OSError, ValueError, KeyError, IndexError):
-        return _DEFAULT_L2
 
 
 def allowed_cores() -> tuple[int, ...]:
@@ -95,13 +86,16 @@ def _typed(name: str, value: object, kind: str, where: str) -> object:
 
 
 def _check(options: OrtOptions, where: str) -> None:
-    for name in ("threads", "rounds"):
-        if getattr(options, name) < 1:
-            raise BadInput(f"{where}: oracle option {name} must be at least 1")
-    for name in ("warmup", "budget_ms", "cold"):
-        if getattr(options, name) < 0:
-            raise BadInput(f"{where}: oracle option {name} must not be negative")
+    least = {"threads": 1, "rounds": 1, "warmup": 0, "budget_ms": 0, "cold": 0, "core": LAST_CORE}
+    for name, bound in least.items():
+        if getattr(options, name) < bound:
+            raise BadInput(
+                f"{where}: oracle option {name} is {getattr(options, name)}: at least {bound} is needed"
+            )
     if options.clock not in CLOCKS:
         raise BadInput(f"{where}: oracle option clock is '{options.clock}', not one of {', '.join(CLOCKS)}")
-    if options.core < LAST_CORE:
-        raise BadInput(f"{where}: oracle option core is {options.core}: a core's number, or -1 for the last")
+    cores = os.cpu_count() or 1
+    if options.core + options.threads > cores or options.threads > cores:
+        raise BadInput(
+            f"{where}: oracle options core and threads ask for more than the {cores} cores there are"
+        )

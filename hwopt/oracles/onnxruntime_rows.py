@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from hwopt.describe import VIEWS
-from hwopt.oracles.onnxruntime_context import is_guard, node_index
+from hwopt.oracles.onnxruntime_context import given_name, is_guard
 
 GUARDED = -1  # owner of what belongs to no node of the model
 _QUIET = 0.25  # quantile of a node's times; what lies more than a tick above it was disturbed
@@ -35,7 +35,7 @@ Owners = Mapping[str, int]  # optimised node's name -> index of the node it is c
 def owners(optimised: onnx.ModelProto, producer: Mapping[str, int]) -> dict[str, int]:
     """Which node of the given model (by index) each node of the optimised graph is charged to.
 
-    producer: the node that each value of the given model is charged to (see `producers`).
+    producer: the node that each value and node of the given model is charged to (see `producers`).
     A node that carries a given node's name, or computes its value, is charged to that one; else to
     the first reader of what it computes; else to what computes its input. GUARDED: to none.
     """
@@ -45,7 +45,7 @@ def owners(optimised: onnx.ModelProto, producer: Mapping[str, int]) -> dict[str,
     for node in reversed(nodes):
         if node.name not in found:
             known = [found[r] for name in node.output if (r := readers.get(name)) in found]
-            found.update({node.name: index for index in known[:1]})
+            found.update(zip([node.name], known, strict=False))
     makers = {name: node.name for node in nodes for name in node.output}
     for node in nodes:
         if node.name not in found:
@@ -55,7 +55,7 @@ def owners(optimised: onnx.ModelProto, producer: Mapping[str, int]) -> dict[str,
 
 
 def producers(given: onnx.ModelProto) -> dict[str, int]:
-    """Index of the node that each value is charged to; GUARDED for the inputs.
+    """Index of the node that each value and each node's name is charged to; GUARDED for the inputs.
 
     Views cost next to nothing and have no price: they belong to what computes their input.
     """
@@ -63,17 +63,14 @@ def producers(given: onnx.ModelProto) -> dict[str, int]:
     for index, node in enumerate(given.graph.node):
         source = found.get(node.input[0], GUARDED) if node.input else GUARDED
         owner = source if node.op_type in VIEWS and source != GUARDED else index
-        found.update({name: owner for name in node.output})
+        found.update(dict.fromkeys((node.name, *node.output), owner))
     return found
 
 
 def _own(node: onnx.NodeProto, producer: Mapping[str, int]) -> int | None:
     if is_guard((node.name, *node.output)):
         return GUARDED
-    index = node_index(node.name)
-    if index is not None:
-        return index
-    names = (node.name.removesuffix(_BLOCKED), *node.output)
+    names = (given_name(node.name), node.name.removesuffix(_BLOCKED), *node.output)
     return next((producer[name] for name in names if name in producer), None)
 
 

@@ -10,6 +10,7 @@ import onnxruntime as ort
 
 from hwopt.oracles.onnxruntime_options import OrtOptions
 
+_SLACK_NS = 6000  # by so much processor time was seen to fall short of a run's true length
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -26,6 +27,7 @@ class BoundSession:
     """A session whose inputs and outputs stay where they are: a run copies nothing.
 
     optimised: where the optimised graph is written; profile: prefix of the profiler's file.
+    run: runs once and returns nanoseconds.
     Raises ValueError for inputs of open shapes or unknown types, and what ONNX Runtime raises.
     """
 
@@ -34,7 +36,7 @@ class BoundSession:
             model, _session_options(options, optimised, profile), providers=_providers(options)
         )
         self._binding = self._session.io_binding()
-        self._clock = time.thread_time_ns if options.counts_own_time else time.perf_counter_ns
+        self.run = self._run_on_a_shared_core if options.counts_own_time else self._run
         rng = np.random.default_rng(0)
         for spec in self._session.get_inputs():
             self._binding.bind_cpu_input(spec.name, _values(spec, rng))
@@ -46,12 +48,26 @@ class BoundSession:
             if value.is_tensor():
                 self._binding.bind_ortvalue_output(name, value)
 
-    def run(self) -> int:
-        """Runs once; nanoseconds."""
-        session, binding, clock = self._session, self._binding, self._clock
-        start = clock()
+    def _run(self) -> int:
+        """Runs once; nanoseconds that went by."""
+        session, binding = self._session, self._binding
+        start = time.perf_counter_ns()
         session.run_with_iobinding(binding)
-        return clock() - start
+        return time.perf_counter_ns() - start
+
+    def _run_on_a_shared_core(self) -> int:
+        """Runs once; nanoseconds that went by, or that were worked where others had the core in between.
+
+        Processor time may be some microseconds short (interrupts are taken off): those are added,
+        so that it never beats a run that nobody disturbed.
+        """
+        session, binding = self._session, self._binding
+        worked = time.thread_time_ns()
+        start = time.perf_counter_ns()
+        session.run_with_iobinding(binding)
+        passed = time.perf_counter_ns() - start
+        worked = time.thread_time_ns() - worked
+        return passed if passed - worked < _SLACK_NS + passed // 100 else worked + _SLACK_NS
 
     def end_profiling(self) -> str:
         """The file that the profiler wrote."""
