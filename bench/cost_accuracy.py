@@ -72,7 +72,8 @@ def main() -> None:
         results = read_results(target.folder).updated(results)
         write_results(target.folder, results)
         write_card(target, results, found[OURS, 0] if options.recipe == RECIPE else None)
-    print(accuracy_section(results, ()), peers_section(results), sep="\n\n")
+    drawn = [name for name in PLOTS if (target.folder / name).exists()]
+    print(accuracy_section(results, drawn), peers_section(results), sep="\n\n")
 
 
 def run(

@@ -130,7 +130,7 @@ def _per_kind(rows: Sequence[Sample], fit: Callable[[Sequence[Sample]], Price]) 
         result = ratio * _work(signatures)
         for kind in sorted(set(kinds.tolist()) & set(models)):
             own = np.flatnonzero(kinds == kind)
-            result[own] = models[kind]([signatures[i] for i in own])
+            result[own] = models[kind]([signatures[int(i)] for i in own])
         return result
 
     return price
