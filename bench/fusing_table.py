@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -98,7 +99,12 @@ def _chain(size: int, channels: int, layers: Sequence[Layer]) -> Job:
         name, pads = f"w{index}", [kernel // 2] * 4
         values = np.zeros((outputs, shape[1] // group, kernel, kernel), np.float32)
         weights.append(numpy_helper.from_array(values, name))
-        conv = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": pads, "group": group}
+        conv: dict[str, Any] = {
+            "kernel_shape": [kernel] * 2,
+            "strides": [stride] * 2,
+            "pads": pads,
+            "group": group,
+        }
         nodes.append(helper.make_node("Conv", [f"v{index}", name], [f"c{index}"], **conv))
         nodes.append(helper.make_node("Relu", [f"c{index}"], [f"v{index + 1}"]))
         shape = [1, outputs, -(-shape[2] // stride), -(-shape[3] // stride)]

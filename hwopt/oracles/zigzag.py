@@ -23,19 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import onnx
-import onnx_ir as ir
-
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
-from hwopt.oracles.zigzag_bytes import Moved, move, transfer_of
+from hwopt.oracles.zigzag_bytes import Moved
 from hwopt.oracles.zigzag_files import read_description
-from hwopt.oracles.zigzag_layers import Layer, layer_of
-from hwopt.oracles.zigzag_locality import Levels, cut, levels_of
-from hwopt.partition import Subgraph, partition
-from hwopt.shapes import TensorInfo, infer_shapes
-from hwopt.signature import VIEW
+from hwopt.oracles.zigzag_plan import Plan, Unit, plan_of
 from hwopt.target import Target
 
 LOWERING_VERSION = 1  # of loop nests: raising it asks ZigZag for every layer anew
@@ -52,42 +45,6 @@ class _Cost:
     compute_cycles: float
     energy_pj: float
     off_chip_bytes: float
-
-
-@dataclass(frozen=True)
-class _Unit:
-    """One group of a job: the value it computes, and its loop nest or the bytes that it moves."""
-
-    output: str
-    layer: Layer | None = None
-    levels: Levels | None = None
-    moved: Moved | None = None
-
-    @property
-    def text(self) -> str:
-        """What ZigZag is asked: equal texts cost the same; "" where it is not asked."""
-        if self.layer is None:
-            return ""
-        return self.layer.to_json() + ("" if self.levels is None else f"\n{self.levels}")
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """A job read: its groups in graph order, and what has no figure."""
-
-    units: tuple[_Unit, ...] = ()
-    unpriced: tuple[str, ...] = ()
-    failure: Unmeasured | None = None
-
-    @property
-    def layers(self) -> tuple[tuple[str, Layer], ...]:
-        """The loop nests, by the value that each computes."""
-        return tuple((unit.output, unit.layer) for unit in self.units if unit.layer is not None)
-
-    @property
-    def asked(self) -> dict[str, _Unit]:
-        """What ZigZag is asked, by text."""
-        return {unit.text: unit for unit in self.units if unit.text}
 
 
 class ZigZagOracle:
@@ -131,7 +88,7 @@ class ZigZagOracle:
         layers, where the description knows energies). A row per group, named after the value that
         its anchor computes.
         """
-        plans = [self._plan(job) for job in jobs]
+        plans = [plan_of(job, self._target, self._description) for job in jobs]
         asked = {text: unit for plan in plans for text, unit in plan.asked.items()}
         costs = self._costs(asked, _job_progress(plans, progress))
         return [self._answer(plan, costs) for plan in plans]
@@ -140,60 +97,8 @@ class ZigZagOracle:
         """Ends the worker processes; they are started again when needed."""
         self._pool.close()
 
-    def _plan(self, job: Job) -> _Plan:
-        try:
-            model = ir.from_proto(onnx.load_model_from_string(job.model))
-            return self._plan_of(model, job.in_context)
-        except Exception as error:  # a job that cannot be read must not stop the others
-            return _Plan(failure=Unmeasured(f"{type(error).__name__}: {_first_line(error)}"))
-
-    def _plan_of(self, model: ir.Model, part: bool) -> _Plan:
-        shapes = infer_shapes(model, {})
-        subgraphs = partition(model, shapes, self._target).subgraphs
-        layers = [self._layer(subgraph, shapes) for subgraph in subgraphs]
-        levels = self._levels(subgraphs, layers, part)
-        units: list[_Unit] = []
-        unpriced: list[str] = []
-        for index, (subgraph, layer) in enumerate(zip(subgraphs, layers, strict=True)):
-            output = subgraph.nodes[0].outputs[0].name or ""
-            moved = None if layer is not None else self._moved(subgraph, shapes)
-            if layer is not None or moved is not None:
-                units.append(_Unit(output, layer, levels.get(index), moved))
-            elif subgraph.kind != VIEW:
-                unpriced.extend(value.name or "" for value in subgraph.outputs)
-        return _Plan(tuple(units), tuple(unpriced))
-
-    def _layer(self, subgraph: Subgraph, shapes: Mapping[str, TensorInfo]) -> Layer | None:
-        """The group's loop nest, where ZigZag has one and the mapping says how it is spread."""
-        if not subgraph.priced or subgraph.kind == VIEW:
-            return None
-        layer = layer_of(subgraph.nodes[0], shapes, self._target.element_bytes)
-        return layer if layer is not None and self._description.has_mapping(layer.operator) else None
-
-    def _moved(self, subgraph: Subgraph, shapes: Mapping[str, TensorInfo]) -> Moved | None:
-        """What moving the group's bytes costs, where it does nothing else."""
-        if not subgraph.priced or subgraph.kind == VIEW:
-            return None
-        anchor, size = subgraph.nodes[0], self._target.element_bytes
-        transfer = transfer_of(anchor, subgraph.inputs, subgraph.outputs, shapes, size)
-        described = self._description
-        return None if transfer is None else move(transfer, described.accelerator, described.locality)
-
-    def _levels(
-        self, subgraphs: Sequence[Subgraph], layers: Sequence[Layer | None], part: bool
-    ) -> dict[int, Levels]:
-        """How far out each layer's data travel, by position; empty without data locality."""
-        if not self._description.locality:
-            return {}
-        positions = [index for index, layer in enumerate(layers) if layer is not None]
-        sources = _sources(subgraphs, positions)
-        found = levels_of(
-            [layer for layer in layers if layer is not None], sources, self._description.accelerator, part
-        )
-        return dict(zip(positions, found, strict=True))
-
     def _costs(
-        self, asked: Mapping[str, _Unit], on_known: Callable[[str], None]
+        self, asked: Mapping[str, Unit], on_known: Callable[[str], None]
     ) -> dict[str, _Cost | Unmeasured]:
         """The cost of each layer by its text: from the cache, else from the workers."""
         cache = self._cache = self._cache or Cache()
@@ -212,18 +117,13 @@ class ZigZagOracle:
             costs[text] = _read(result)
             on_known(text)
 
-        self._pool.run([self._request(asked[text]) for text in missing], on_result=keep)
+        self._pool.run([asked[text].request(self._description) for text in missing], on_result=keep)
         return costs
-
-    def _request(self, unit: _Unit) -> bytes:
-        described = self._description
-        reduced = None if unit.levels is None else cut(described.accelerator, unit.levels)
-        return described.request(vars(unit.layer), reduced)
 
     def _key(self, text: str) -> str:
         return hashlib.sha256(f"{self.layer_identity}\n{text}".encode()).hexdigest()
 
-    def _answer(self, plan: _Plan, costs: dict[str, _Cost | Unmeasured]) -> Answer:
+    def _answer(self, plan: Plan, costs: dict[str, _Cost | Unmeasured]) -> Answer:
         if plan.failure is not None:
             return plan.failure
         failed: dict[str, Unmeasured] = {}
@@ -248,7 +148,7 @@ class ZigZagOracle:
             unpriced=(*plan.unpriced, *failed),
         )
 
-    def _row(self, unit: _Unit, cost: _Cost) -> Row:
+    def _row(self, unit: Unit, cost: _Cost) -> Row:
         transfer_cycles = cost.off_chip_bytes / self._target.memories[-1].bytes_per_cycle
         nest_bound = "compute" if cost.compute_cycles >= transfer_cycles else "off_chip"
         return Row(
@@ -259,22 +159,6 @@ class ZigZagOracle:
             weight_bytes=0 if unit.layer is None else unit.layer.weight_bytes,
             bound=nest_bound if unit.moved is None else unit.moved.bound,
         )
-
-
-def _sources(subgraphs: Sequence[Subgraph], positions: Sequence[int]) -> list[list[int]]:
-    """For each layer the numbers of the layers that its inputs come from, other groups looked through."""
-    number = {position: index for index, position in enumerate(positions)}
-    origins: dict[str, set[int]] = {}
-    found = []
-    for position, subgraph in enumerate(subgraphs):
-        feeding = {origin for value in subgraph.inputs for origin in origins.get(value.name or "", ())}
-        own = feeding
-        if position in number:
-            found.append(sorted(feeding))
-            own = {number[position]}
-        for value in subgraph.outputs:
-            origins[value.name or ""] = own
-    return found
 
 
 def _moved_cost(moved: Moved) -> _Cost:
@@ -308,7 +192,7 @@ def _read_stored(text: str) -> _Cost | Unmeasured | None:
         return None
 
 
-def _job_progress(plans: Sequence[_Plan], progress: Progress | None) -> Callable[[str], None]:
+def _job_progress(plans: Sequence[Plan], progress: Progress | None) -> Callable[[str], None]:
     """What to call with each layer that becomes known, so that progress is told in jobs."""
     if progress is None:
         return lambda text: None
@@ -327,7 +211,3 @@ def _job_progress(plans: Sequence[_Plan], progress: Progress | None) -> Callable
         progress(done, len(plans))
 
     return known
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")

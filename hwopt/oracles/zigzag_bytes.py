@@ -129,6 +129,6 @@ def _time(level: Mapping[str, Any], transfer: Transfer, outermost: bool) -> floa
     if not outermost:
         flows |= {"I1, fh": transfer.inputs, "O, th": transfer.outputs}
     return max(
-        8 * sum(flows.get(item, 0) for item in port["allocation"]) / port["bandwidth_max"]
+        8 * sum(flows.get(item, 0) for item in port["allocation"]) / float(port["bandwidth_max"])
         for port in level["ports"]
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 from hwopt.oracles.zigzag_yaml import Keys, Source
 from hwopt.wording import guess
@@ -20,6 +20,7 @@ DEFAULT = "default"
 _LINKS = ("I", "W", "O")
 _DIM = re.compile(r"D[1-4]")
 _ALLOCATION = re.compile(r"(I1|I2|O), (fh|tl|fl|th)")
+_LOOP = re.compile(r"([A-Z]+), ([1-9][0-9]*)")
 _WRITES = ("fh", "fl")  # what a memory takes in, from the level above and below
 
 Loops = Sequence[tuple[str, int]]
@@ -65,6 +66,9 @@ def _memory(source: Source, keys: Keys, memory: Any, sizes: Mapping[str, int]) -
         raise source.refuse(keys, f"memory '{keys[-1]}' must be a table")
     if not _is_count(memory.get("size")):
         raise source.refuse((*keys, "size"), f"'size' of '{keys[-1]}' must be its bits, a positive integer")
+    for cost in ("r_cost", "w_cost", "area", "latency"):
+        if not _is_number(memory.get(cost)) and not memory.get("auto_cost_extraction"):
+            raise source.refuse((*keys, cost), f"'{cost}' of '{keys[-1]}' must be a number, 0 where unknown")
     operands = _list(source, (*keys, "operands"), memory)
     for index, operand in enumerate(operands):
         if operand not in OPERANDS:
@@ -163,12 +167,12 @@ def _unrolling(
 
 
 def _loop(source: Source, keys: Keys, item: object) -> tuple[str, int]:
-    name, _, factor = (part.strip() for part in str(item).partition(","))
-    if not factor.isdecimal() or int(factor) < 1:
+    found = _LOOP.fullmatch(str(item))
+    if found is None:
         raise source.refuse(keys, f"not a ZigZag mapping: '{item}' must be a loop and a number, like 'K, 8'")
-    if name not in LOOPS:
-        raise source.refuse(keys, _unknown("loop", name, LOOPS))
-    return name, int(factor)
+    if found[1] not in LOOPS:
+        raise source.refuse(keys, _unknown("loop", found[1], LOOPS))
+    return found[1], int(found[2])
 
 
 def _links(source: Source, keys: Keys, links: Any) -> None:
@@ -191,8 +195,12 @@ def _list(source: Source, keys: Keys, table: Mapping[str, Any], empty: bool = Fa
     return found
 
 
-def _is_count(value: object) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _unknown(kind: str, name: object, known: Iterable[str]) -> str:

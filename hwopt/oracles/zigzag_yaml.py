@@ -47,8 +47,8 @@ def read_yaml(path: Path, twice: bool = False) -> Source:
     except UnicodeDecodeError:
         raise BadInput(f"{path}: not valid yaml: it is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
-        line = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
-        raise BadInput(f"{path}{line}: not valid yaml: {error.problem or error.context}") from None
+        at = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
+        raise BadInput(f"{path}{at}: not valid yaml: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise BadInput(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
     source = Source(str(path), data, {}, text)

@@ -33,7 +33,9 @@ def layers_of(body: str, weights: Weights, x: str) -> tuple[list[Layer], list[li
     text = f'<ir_version: 8, opset_import: ["" : 13]> net (float[{x}] x) => (y) {{ {body} }}'
     model = model_of(text, weights)
     shapes = infer_shapes(model, {})
-    layers, sources, number = [], [], {}
+    layers: list[Layer] = []
+    sources: list[list[int]] = []
+    number: dict[str | None, int] = {}
     for node in model.graph:
         layer = layer_of(node, shapes, 1)
         assert layer is not None
@@ -107,7 +109,8 @@ def zigzag_levels(layers: Sequence[Layer], sources: Sequence[Sequence[int]]) -> 
     accelerator = AcceleratorFactory(
         AcceleratorValidator(dict(described.accelerator)).normalized_data
     ).create()
-    stage = SearchInterLayerDataLocalityStage([CostModelStage], accelerator=accelerator, workload=workload)  # type: ignore[arg-type]
+    following: list[Any] = [CostModelStage]
+    stage: Any = SearchInterLayerDataLocalityStage(following, accelerator=accelerator, workload=workload)
     stage.update_top_mem_level()
     found = []
     for index, layer in enumerate(layers):
