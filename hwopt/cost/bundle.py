@@ -32,6 +32,7 @@ class Header:
     spread: per kind, one standard deviation of log latency that the members cannot see;
         member_weight: by how much their disagreement is scaled; both for a file without:
     calibration, reach: JSON of hwopt.cost.uncertainty.Calibration and hwopt.cost.reach.Reach.
+    extras: what the boosters behind the members are for, in order.
     """
 
     feature_version: int
@@ -46,6 +47,7 @@ class Header:
     sizes: tuple[int, ...] = ()
     calibration: Mapping[str, object] = field(default_factory=dict)
     reach: Mapping[str, object] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
     table = json.loads(data[start:end])
     if not isinstance(table, dict):
         raise TypeError("its header is no object")
-    header = Header(**{**table, "sizes": tuple(int(size) for size in table["sizes"])})
+    sizes = tuple(int(size) for size in table["sizes"])
+    header = Header(**{**table, "sizes": sizes, "extras": tuple(map(str, table.get("extras", ())))})
     if min(header.sizes, default=0) < 0 or sum(header.sizes) != len(data) - end:
         raise ValueError("sizes in its header are not those of its boosters")
     boosters = []

@@ -7,21 +7,23 @@ that somebody names is loaded by a worker, which may crash without harm.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from hwopt.cost.bundle import Bundle, unpack
-from hwopt.cost.features import FEATURE_VERSION, Matrix, feature_names
-from hwopt.cost.loading_worker import request
-from hwopt.cost.model import Column, CostModel, in_process, load_booster, roofline_hash
+from hwopt.cost.features import FEATURE_VERSION
+from hwopt.cost.loading_worker import Figures, read_answer, request, trial
+from hwopt.cost.model import CostModel, load_booster, roofline_hash
 from hwopt.errors import BadInput
+from hwopt.estimate import Estimate, Source
 from hwopt.oracles.workers import WorkerPool
+from hwopt.signature import Signature
 from hwopt.target import CostModelPin, Target
 
 TIMEOUT_S = 60.0
-_LARGEST_LOG = 50.0  # of cycles over the roofline: nothing that was fitted says more
+_LARGEST_US = 1e12  # eleven days: no group takes longer
 
 
 def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
@@ -34,16 +36,16 @@ def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
     pin = target.cost_model
     if file is not None:
         bundle = unpack(file)
-        _check_fits(bundle, target)
+        check_fits(bundle, target)
         pinned = pin is not None and bundle.sha256 == pin.sha256
-        return _trusted(bundle, target) if pinned else _load_apart(bundle, target)
+        return _trusted(bundle, target) if pinned else UnpinnedModel(target, bundle)
     if pin is None:
         raise BadInput(f"target {target.name} has no cost model: run `hwopt targets fit {target.name}`")
     path = target.folder / pin.file
     if pin.feature_version != FEATURE_VERSION:
         raise BadInput(_other_features(path, pin.feature_version, target))
     bundle = unpack(path, pin.sha256)
-    _check_fits(bundle, target)
+    check_fits(bundle, target)
     if bundle.header.data_sha256 != pin.data_sha256:
         raise BadInput(
             f"{path}: fitted on other measurements than target.toml pins (data_sha256 differs); "
@@ -52,20 +54,8 @@ def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
     return _trusted(bundle, target)
 
 
-def _load_apart(bundle: Bundle, target: Target) -> CostModel:
-    """A model that predicts in a worker process. Raises BadInput where the worker cannot load it."""
-    members = _Apart(bundle)
-    members(np.zeros((1, len(feature_names(target))), np.float32))  # a damaged file is found out here
-    header = bundle.header
-    pin = CostModelPin(str(bundle.path), bundle.sha256, header.feature_version, header.data_sha256)
-    return CostModel(replace(target, cost_model=pin), header, members)
-
-
-def _trusted(bundle: Bundle, target: Target) -> CostModel:
-    return CostModel(target, bundle.header, in_process([load_booster(data) for data in bundle.boosters]))
-
-
-def _check_fits(bundle: Bundle, target: Target) -> None:
+def check_fits(bundle: Bundle, target: Target) -> None:
+    """Raises BadInput where the file was fitted for other features or another roofline."""
     header = bundle.header
     if header.feature_version != FEATURE_VERSION:
         raise BadInput(_other_features(bundle.path, header.feature_version, target))
@@ -76,6 +66,10 @@ def _check_fits(bundle: Bundle, target: Target) -> None:
         )
 
 
+def _trusted(bundle: Bundle, target: Target) -> CostModel:
+    return CostModel(target, bundle.header, [load_booster(data) for data in bundle.boosters])
+
+
 def _other_features(path: Path, version: int, target: Target) -> str:
     return (
         f"{path}: fitted with features of version {version}, this hwopt "
@@ -83,32 +77,38 @@ def _other_features(path: Path, version: int, target: Target) -> str:
     )
 
 
-class _Apart:
-    """Members in a worker: it is sent the boosters once, and again after it had to be restarted."""
+class UnpinnedModel(CostModel):
+    """A cost model that predicts in a worker process.
 
-    def __init__(self, bundle: Bundle) -> None:
+    The worker reads the same file again, by its SHA-256. Raises BadInput where it cannot be
+    loaded there, or where what it says makes no sense.
+    """
+
+    def __init__(self, target: Target, bundle: Bundle) -> None:
+        header = bundle.header
+        pin = CostModelPin(str(bundle.path), bundle.sha256, header.feature_version, header.data_sha256)
+        super().__init__(replace(target, cost_model=pin), header, ())
         self._bundle = bundle
         self._pool = WorkerPool("hwopt.cost.loading_worker:answer", 1, TIMEOUT_S)
+        self._price(trial(sorted(header.rows)))  # a damaged file is found out here and now
 
-    def __call__(self, matrix: Matrix) -> Column:
-        result = self._ask(request(self._bundle.sha256, matrix, ()))
-        if not result:
-            result = self._ask(request(self._bundle.sha256, matrix, self._bundle.boosters))
-        members = np.frombuffer(result, np.float64)
-        expected = len(self._bundle.boosters) * len(matrix)
-        if len(members) != expected or not np.all(np.abs(members) <= _LARGEST_LOG):
-            raise self._damaged("its predictions are no numbers that make sense")
-        return members.reshape(-1, len(matrix))
-
-    def _ask(self, request: bytes) -> bytes:
-        (result,) = self._pool.run([request])
+    def _price(self, signatures: Sequence[Signature]) -> list[Estimate]:
+        folder, path = str(self.target.folder), str(self._bundle.path)
+        (result,) = self._pool.run([request(folder, path, self._bundle.sha256, signatures)])
         if not isinstance(result, bytes):
-            raise self._damaged(str(getattr(result, "reason", "") or "it took too long"))
-        return result
+            raise self._damaged(str(getattr(result, "reason", "")) or f"no answer in {TIMEOUT_S:g} s")
+        figures = read_answer(result)
+        if len(figures) != len(signatures) or not all(map(_sensible, figures)):
+            raise self._damaged("its predictions are no latencies")
+        return [Estimate(value, wide, Source.PREDICTED, common, far) for value, wide, common, far in figures]
 
     def _damaged(self, why: str) -> BadInput:
         self._pool.close()
         return BadInput(
-            f"{self._bundle.path}: this cost model cannot be loaded ({' '.join(why.split())}); "
-            "use the pinned one or run `hwopt targets fit`"
+            f"{self._bundle.path}: this cost model cannot be used ({' '.join(why.split())}); "
+            "leave out --cost-model or run `hwopt targets fit`"
         )
+
+
+def _sensible(figures: Figures) -> bool:
+    return all(math.isfinite(f) and 0 <= f < _LARGEST_US for f in figures[:3])

@@ -1,48 +1,53 @@
 """The process in which a cost model is loaded that nobody vouches for; see hwopt.cost.loading.
 
-A request is two sizes, a JSON head, a matrix of float32 and the boosters; the answer is the
-members' predictions as float64, or nothing where the boosters must be sent first.
+A request is JSON: which target, which file with which SHA-256, and signatures; the answer is one
+list of figures per signature. The model stays loaded between requests.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-import xgboost
+from hwopt.cost.bundle import unpack
+from hwopt.cost.model import CostModel, load_booster
+from hwopt.signature import KINDS, Signature, from_json
+from hwopt.target import read_target
 
-from hwopt.cost.features import Matrix
-from hwopt.cost.model import load_booster, predict_members
-
-_SIZES = struct.Struct("<II")
-_loaded: dict[str, list[xgboost.Booster]] = {}
+Figures = tuple[float, float, float, bool]  # value, spread, common in microseconds; extrapolated
+_loaded: dict[tuple[str, str], CostModel] = {}
 
 
-def request(key: str, matrix: Matrix, boosters: Sequence[bytes]) -> bytes:
-    """What `answer` takes. key: names the boosters; boosters: none where they were sent before."""
-    values = np.ascontiguousarray(matrix, np.float32).tobytes()
-    head = json.dumps({"key": key, "shape": matrix.shape, "sizes": [len(data) for data in boosters]}).encode()
-    return b"".join([_SIZES.pack(len(head), len(values)), head, values, *boosters])
+def request(folder: str, path: str, sha256: str, signatures: Sequence[Signature]) -> bytes:
+    """What `answer` takes. folder: the target's."""
+    rows = [signature.to_json() for signature in signatures]
+    return json.dumps({"folder": folder, "path": path, "sha256": sha256, "signatures": rows}).encode()
+
+
+def read_answer(data: bytes) -> list[Figures]:
+    """What `answer` gave."""
+    return [(float(v), float(w), float(c), bool(far)) for v, w, c, far in json.loads(data)]
 
 
 def answer(payload: bytes) -> bytes:
-    """Runs in the worker; b"" where it does not have these boosters."""
-    head_size, values_size = _SIZES.unpack_from(payload)
-    start = _SIZES.size + head_size
-    head = json.loads(payload[_SIZES.size : start])
-    matrix = np.frombuffer(payload, np.float32, values_size // 4, start).reshape(head["shape"])
-    start += values_size
-    if head["sizes"]:
-        _loaded[head["key"]] = _boosters(payload, start, head["sizes"])
-    boosters = _loaded.get(head["key"])
-    return b"" if boosters is None else predict_members(boosters, matrix).tobytes()
+    """Runs in the worker: loads the file where it is not loaded yet, and predicts."""
+    asked = json.loads(payload)
+    model = _model(asked["folder"], asked["path"], asked["sha256"])
+    found = model.predict([from_json(table) for table in asked["signatures"]])
+    return json.dumps([(e.value, e.spread, e.common, e.extrapolated) for e in found]).encode()
 
 
-def _boosters(payload: bytes, start: int, sizes: Sequence[int]) -> list[xgboost.Booster]:
-    found = []
-    for size in sizes:
-        found.append(load_booster(payload[start : start + size]))
-        start += size
-    return found
+def trial(kinds: Sequence[str]) -> list[Signature]:
+    """One made-up group of each kind: enough for a damaged booster to show."""
+    shape = (1, 16, 14, 14)
+    return [Signature(kind, ("Conv",), (shape,), (shape,), "int8", (3, 3), (1, 1)) for kind in kinds or KINDS]
+
+
+def _model(folder: str, path: str, sha256: str) -> CostModel:
+    known = _loaded.get((path, sha256))
+    if known is None:
+        bundle = unpack(Path(path), sha256)
+        boosters = [load_booster(data) for data in bundle.boosters]
+        known = _loaded[path, sha256] = CostModel(read_target(Path(folder)), bundle.header, boosters)
+    return known

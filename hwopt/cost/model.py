@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +25,20 @@ _UNKNOWN_SPREAD = 0.7  # of log latency: a factor of two, where nothing like it 
 _FREE = Estimate(0.0, 0.0, Source.COMPUTED)
 
 Column = npt.NDArray[np.float64]
-Members = Callable[[Matrix], Column]  # features [rows, features] -> residual to the base, [members, rows]
 
 
 class CostModel:
     """Prices fused operator groups of one target. Answers are remembered by signature.
 
-    members: see `in_process`, and hwopt.cost.loading for those of a file that is not pinned.
+    boosters: the members, then those that `header.extras` names. A file that is not pinned is not
+    loaded here: see hwopt.cost.loading.
     """
 
-    def __init__(self, target: Target, header: Header, members: Members) -> None:
+    def __init__(self, target: Target, header: Header, boosters: Sequence[xgboost.Booster]) -> None:
         self.target = target
         self.header = header
         self._view = View(header.streamed, header.context, header.rates)
-        self._members = members
+        self._members = tuple(boosters[: len(boosters) - len(header.extras)])
         self._reach = reach.from_json(header.reach) if header.reach else None
         self._calibration = uncertainty.from_json(header.calibration) if header.calibration else None
         self._known: dict[Signature, Estimate] = {}
@@ -89,7 +88,7 @@ class CostModel:
         """Log cycles, signs, whether extrapolated, and the members' disagreement."""
         rows = table(signatures)
         matrix, base = features_of(rows, self.target, self._view)
-        members = self._members(matrix)
+        members = predict_members(self._members, matrix)
         disagreement = members.std(axis=0, ddof=1) if len(members) > 1 else np.full(len(base), 0.01)
         outside = (self._reach or Reach()).outside(signatures, rows)
         unknown = np.array([not self.knows(s) for s in signatures], bool)
@@ -104,11 +103,6 @@ class CostModel:
         spread = self._calibration.spread([s.kind for s in signatures], signs)
         unknown = np.array([not self.knows(s) for s in signatures], bool)
         return np.where(unknown, np.maximum(spread, _UNKNOWN_SPREAD), spread)
-
-
-def in_process(boosters: Sequence[xgboost.Booster]) -> Members:
-    """Members that predict in this process."""
-    return partial(predict_members, tuple(boosters))
 
 
 def predict_members(boosters: Sequence[xgboost.Booster], matrix: Matrix) -> Column:

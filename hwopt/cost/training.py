@@ -12,7 +12,7 @@ import xgboost
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
 from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
-from hwopt.cost.model import CostModel, in_process, load_booster, roofline_hash
+from hwopt.cost.model import CostModel, load_booster, roofline_hash
 from hwopt.cost.rates import fit_rates
 from hwopt.cost.raw import table
 from hwopt.cost.reach import reach_of
@@ -66,7 +66,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     view = _view(rows, target)
     matrix, base = features([s.signature for s in rows], target, view)
     residual = _log_cycles(rows, target) - base
-    fold = _folds(rows, settings.seed)
+    fold = folds_of(rows, settings.seed)
     raw, errors, kinds, left_outs = [], [], [], []
     for member in range(settings.members):
         kept = fold != member
@@ -83,7 +83,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
         context=view.context,
         rates=view.rates,
         data_sha256=data_sha256,
-        rows=_count(rows),
+        rows=count_kinds(rows),
         spread=_spread_by_kind(np.concatenate(errors), kinds),
         member_weight=1.0,
         sizes=tuple(map(len, raw)),
@@ -92,8 +92,8 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
             [s.signature for s in rows], table([s.signature for s in rows]), view.context
         ).to_json(),
     )
-    members = in_process([load_booster(data) for data in raw])
-    return Trained(CostModel(target, header, members), header, tuple(raw))
+    boosters = [load_booster(data) for data in raw]
+    return Trained(CostModel(target, header, boosters), header, tuple(raw))
 
 
 def _log_cycles(rows: Sequence[Sample], target: Target) -> Column:
@@ -117,7 +117,7 @@ def _has_context(rows: Sequence[Sample]) -> bool:
     return alone < len(rows) / 2
 
 
-def _folds(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
+def folds_of(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
     """A fold for every row; rows that were measured as one stay together."""
     names = sorted({row.sample for row in rows})
     order = np.random.default_rng(seed).permutation(len(names))
@@ -126,7 +126,13 @@ def _folds(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
 
 
 def _boost(matrix: Matrix, residual: Column, settings: Settings, seed: int) -> xgboost.Booster:
-    parameters = {
+    data = xgboost.DMatrix(matrix, label=residual, nthread=1)
+    return xgboost.train(booster_parameters(settings, seed), data, num_boost_round=settings.rounds)
+
+
+def booster_parameters(settings: Settings, seed: int) -> dict[str, str | int | float]:
+    """What XGBoost is told for one member."""
+    return {
         "objective": "reg:squarederror",
         "tree_method": "hist",
         "max_bin": 256,
@@ -138,11 +144,10 @@ def _boost(matrix: Matrix, residual: Column, settings: Settings, seed: int) -> x
         "nthread": 1,
         "seed": seed,
     }
-    data = xgboost.DMatrix(matrix, label=residual, nthread=1)
-    return xgboost.train(parameters, data, num_boost_round=settings.rounds)
 
 
-def _count(rows: Sequence[Sample]) -> dict[str, int]:
+def count_kinds(rows: Sequence[Sample]) -> dict[str, int]:
+    """How many rows there are of each kind."""
     kinds = [row.signature.kind for row in rows]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 

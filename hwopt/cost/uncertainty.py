@@ -106,18 +106,21 @@ def calibrate(residuals: Sequence[Residual]) -> Calibration:
     """The calibration that makes two spreads hold 95% of these errors, of groups and of sums.
 
     One spread holds 68% or more: errors of groups have farther tails than a normal distribution.
+    Groups that were free (0 us) have no relative error; they count in sums.
     """
-    if not residuals:
+    timed = [r for r in residuals if r.predicted_us > 0 and r.measured_us > 0]
+    if not timed:
         return Calibration()
-    signs = np.array([r.signs for r in residuals])
-    kinds = np.array([r.kind for r in residuals])
-    errors = np.log([r.predicted_us / r.measured_us for r in residuals])
+    signs = np.array([r.signs for r in timed])
+    kinds = np.array([r.kind for r in timed])
+    errors = np.log([r.predicted_us / r.measured_us for r in timed])
     slopes, level = _scale(signs, kinds, errors)
     base = np.array([level[kind] for kind in kinds]) + signs @ slopes
     found, other = _levels(kinds, np.abs(errors) * np.exp(-base), level)
     rounded = tuple(round(float(slope), 4) for slope in slopes)
     alone = Calibration(found, other, rounded, 0.0)
-    return Calibration(found, other, rounded, _common(residuals, alone.spread(kinds.tolist(), signs)))
+    spreads = alone.spread([r.kind for r in residuals], np.array([r.signs for r in residuals]))
+    return Calibration(found, other, rounded, _common(residuals, spreads))
 
 
 def _scale(signs: Column, kinds: npt.NDArray[np.str_], errors: Column) -> tuple[Column, dict[str, float]]:
