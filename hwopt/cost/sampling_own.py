@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
+from scipy.special import ndtri
 
 from hwopt.cost.sampling_cut import NEVER_ALONE, affordable, cut
 from hwopt.cost.sampling_weights import WeightStyle
@@ -80,12 +81,13 @@ def style_of(weight: FloatArray) -> WeightStyle:
     rows, largest = rows[largest > 0], largest[largest > 0]
     if not rows.size:
         return WeightStyle()
-    usual = np.sqrt((rows**2).mean(axis=1))
-    # The largest of n normal numbers is about sqrt(2 ln n) standard deviations away.
-    expected = max(1.0, float(np.sqrt(2 * np.log(rows.shape[1])))) if rows.shape[1] > 1 else 1.0
+    count = rows.shape[1]
+    usual = np.sqrt(np.maximum((rows**2).sum(axis=1) - largest**2, 1e-30) / max(1, count - 1))
+    # The median of the largest of `count` normal numbers, in standard deviations.
+    expected = max(1.0, float(ndtri((1 + 0.5 ** (1 / count)) / 2)))
     return WeightStyle(
         "normal",
         channel_spread=float(np.clip(np.log(usual).std(), 0.0, 1.5)),
         zeros=float(np.mean(weight == 0.0)) if np.mean(weight == 0.0) > 0.02 else 0.0,
-        outliers=float(np.clip(np.median(largest / usual) / expected, 1.0, 8.0)),
+        outliers=float(np.clip(np.median(largest / usual) / expected, 1.0, 8.0)) if count > 1 else 1.0,
     )
