@@ -111,6 +111,11 @@ def _import_table(target: Target, table: Path | None, path: Path, adds: bool, as
     _store(target, measured_in(target, table), path, adds, as_json)
 
 
+def _called(target: Target, path: Path) -> str:
+    """What to call the target in the next command."""
+    return target.name if path.parent.name == target.name else str(path.parent)
+
+
 def _out_file(target: Target, given: str, out: Path | None, adds: bool, force: bool) -> Path:
     """Where measurements go. Raises BadInput where that would overwrite others."""
     from hwopt.cost.dataset import FILE_NAME
@@ -177,7 +182,7 @@ def _store(target: Target, measured: Measured, path: Path, adds: bool, as_json: 
     for reason, count in measured.dropped.items():
         print(f"  dropped {count:6}  {reason}")
     print(f"wrote {path}: {len(rows)} rows")
-    print(f"next: hwopt targets fit {target.name if path.parent.name == target.name else path.parent}")
+    print(f"next: hwopt targets fit {_called(target, path)}")
 
 
 def _counts(kinds: dict[str, int]) -> str:

@@ -149,17 +149,42 @@ def test_measurements_are_never_overwritten_unasked(run: Run, home: Path) -> Non
     assert "--force" in err
 
 
-def test_appending_in_two_orders_gives_one_file(run: Run, home: Path, tmp_path: Path) -> None:
+def test_what_is_appended_stands_behind_what_was_there(
+    run: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("new", "mine")
     path = home / "mine" / dataset.FILE_NAME
     common = ("--whole", "0", "--append", "--quiet")
-    files = []
-    for seeds in (("1", "2"), ("2", "1")):
-        for seed in seeds:
-            assert run("measure", "mine", "--samples", "8", "--seed", seed, *common)[0] == 0
-        files.append(path.read_bytes())
-        path.unlink()
-    assert files[0] == files[1]
+    run("measure", "mine", "--samples", "8", *common)
+    before = dataset.read_samples(path)
+    run("measure", "mine", "--samples", "8", "--seed", "2", *common)
+    both = dataset.read_samples(path)
+    assert both[: len(before)] == before
+    assert {row.sample.split("-")[1] for row in both[len(before) :]} == {"2"}
+    MadeUp.factor = 2.0
+    monkeypatch.setattr(MadeUp, "identity", "made up 2")
+    run("measure", "mine", "--samples", "8", *common)
+    again = dataset.read_samples(path)
+    assert [row.sample for row in again] == [row.sample for row in both]
+    assert again[0].latency_us == pytest.approx(2 * both[0].latency_us)
+    assert again[-1] == both[-1]
+
+
+def test_a_few_new_rows_are_learned_without_starting_anew(run: Run, home: Path) -> None:
+    run("new", "mine")
+    run("measure", "mine", "--samples", "60", "--whole", "0", "--quiet")
+    run("fit", "mine", *SMALL, "--quick", "--quiet")
+    first = read_target(home / "mine").cost_model
+    code, _, err = run("fit", "mine", "--incremental", "--quiet")
+    assert (code, "nothing was measured since" in err) == (2, True)
+    run("measure", "mine", "--around", str(FIGURES), "--samples", "6", "--quiet")
+    code, out, _ = run("fit", "mine", "--incremental", "--json")
+    assert code == 0
+    assert json.loads(out)["fitted"]["new"] > 0
+    second = read_target(home / "mine").cost_model
+    assert first is not None
+    assert second is not None
+    assert first.sha256 != second.sha256
 
 
 def test_samples_around_a_model_join_the_others(run: Run, home: Path) -> None:

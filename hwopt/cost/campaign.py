@@ -89,12 +89,19 @@ def _around(plan: CampaignPlan, model: ir.Model) -> Iterator[Sample]:
 
 
 def merged(old: Iterable[dataset.Sample], new: Iterable[dataset.Sample]) -> list[dataset.Sample]:
-    """Rows of both; a sample that was measured again replaces what was there.
+    """Rows of both: what is new stands behind what was there, as incremental fits want it.
 
-    In the order of sample names, so that the same samples give the same file however many
-    campaigns it took.
+    A sample that was measured again takes the place that it had.
     """
-    fresh = list(new)
-    again = {row.sample for row in fresh}
-    kept = [row for row in old if row.sample not in again]
-    return sorted([*kept, *fresh], key=lambda row: row.sample)
+    fresh: dict[str, list[dataset.Sample]] = {}
+    for row in new:
+        fresh.setdefault(row.sample, []).append(row)
+    rows: list[dataset.Sample] = []
+    placed: set[str] = set()
+    for row in old:
+        if row.sample not in fresh:
+            rows.append(row)
+        elif row.sample not in placed:
+            rows += fresh[row.sample]
+            placed.add(row.sample)
+    return rows + [row for name, found in fresh.items() if name not in placed for row in found]
