@@ -2,10 +2,11 @@
 
     python -m bench.campaign --target ethos-u55-256 --samples 4000 --whole 45
     python -m bench.campaign --target edge-npu --samples 2500 --whole 10 --layers
+    taskset -c 1 python -m bench.campaign --target cpu --samples 3000 --whole 76 --whole-seeds 6
 
 Answers are cached ($HWOPT_CACHE), so a second, larger run pays only for what is new. `--layers`
 cuts every sample but the whole networks into single layers and measures each shape once: right
-for oracles that price layers alone.
+for oracles that price layers alone. What really measures wants a core that is otherwise idle.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def main() -> None:
 
 def _samples(options: argparse.Namespace, target: Target) -> Iterator[Sample]:
     drawn = samples(options.seed, 0, options.samples)
-    whole = whole_networks(options.seed, options.whole)
+    seeds = range(options.seed, options.seed + options.whole_seeds)
+    whole = chain.from_iterable(whole_networks(seed, options.whole) for seed in seeds)
     if not options.layers:
         return chain(drawn, whole)
     ops = frozenset(op for engine in target.engines for op in engine.ops)
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--target", required=True, help="name or folder of a target")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--whole", type=int, default=0, help="number of whole networks, held out by fits")
+    parser.add_argument("--whole-seeds", type=int, default=1, help="whole networks of so many seeds in a row")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", action="store_true", help="one job per distinct layer")
     parser.add_argument("--out", type=Path, help="default: measurements.csv.xz in the target's folder")
