@@ -7,7 +7,7 @@
 Every operator that may stand first is tried with every one that may stand behind it, at several
 shapes. Where the oracle gives a row per operator, the rows are the evidence: an operator whose
 row is zero or missing ran inside its neighbour. Otherwise times are compared, as nn-Meter does
-(Zhang et al., MobiSys 2021, section 4): A and B run as one if T(A) + T(B) - T(AB) is more than
+(Zhang et al., MobiSys 2021): A and B run as one if T(A) + T(B) - T(AB) is more than
 half of the smaller of the two. Unlike there, what a call costs besides its operators is measured
 on a chain of convolutions and taken off first (it is counted twice in T(A) + T(B), and would
 make everything look fused), and a difference within the oracle's own noise decides nothing.
@@ -140,9 +140,9 @@ def find_fusions(
     ops: the target (what its engines run is tried with every known follower: a device that cannot
         run one says so), or words of target files ("Conv", "DepthwiseConv", "Clip", "Silu" ...),
         of which those that may stand first are tried with those that may stand behind them.
-    oracle: asked through the cache, in context, so that an interrupted run goes on where it
-        stopped. It must not itself depend on the target's fusion rules (`table` and `zigzag`
-        do: they can show nothing here).
+    oracle: asked through the cache, so that an interrupted run goes on where it stopped. It
+        must not itself depend on the target's fusion rules (`table` and `zigzag` do: they can show
+        nothing here).
     progress: (jobs done, jobs known so far); the second number grows when times must be compared.
     cases: the sizes that each pair is tried at.
     Raises BadInput where no operator that may stand first, or none that may stand behind, is known.

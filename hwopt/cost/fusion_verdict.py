@@ -15,6 +15,7 @@ from hwopt.oracles.spread import NOISE
 ALPHA = 0.5  # nn-Meter's coefficient: the share of the smaller operator that must be saved
 _SIGMAS = 2.0  # how far from the threshold a difference must be to decide anything
 _LONG = 3  # operators in the longer reference chain
+_BATCH = 8  # answers that an interrupt may cost: a device takes seconds for one
 
 
 class Verdict(StrEnum):
@@ -68,23 +69,20 @@ def judge_pairs(
 ) -> tuple[Evidence, ...]:
     """Evidence for every pair at every size, in order: rows where there are any, else times.
 
-    Rows are first those of the pair inside a network; where the first operator has none there,
-    because it ran inside what stands before it, those of the pair alone.
+    All models are measured as they are, not as parts of a network: with neighbours on both sides,
+    an operator could hide in one of those.
     """
     trials = [_trial(pair, case) for pair in pairs for case in cases]
-    found: dict[int, Evidence | None] = {}
-    for in_context in (True, False):
-        open_ones = [i for i in range(len(trials)) if found.get(i) is None]
-        models = [trials[i].both for i in open_ones]
-        answers = _ask(models, oracle, cache, progress, in_context)
-        for i, answer in zip(open_ones, answers, strict=True):
-            found[i] = _by_rows(trials[i], answer)
-        if not any(isinstance(answer, Measurement) and answer.rows for answer in answers):
-            break  # an oracle that gives no rows
-    undecided = [i for i in range(len(trials)) if found[i] is None]
-    times = _by_times([trials[i] for i in undecided], oracle, cache, progress)
-    found.update(zip(undecided, times, strict=True))
-    return tuple(evidence for i in range(len(trials)) if (evidence := found[i]) is not None)
+    together = _ask([trial.both for trial in trials], oracle, cache, progress)
+    hidden = [t for t, answer in zip(trials, together, strict=True) if _first_us(t, answer) == 0.0]
+    alone_us = iter(_ask([trial.first for trial in hidden], oracle, cache, progress))
+    found = [
+        _by_rows(trial, answer, next(alone_us) if _first_us(trial, answer) == 0.0 else None)
+        for trial, answer in zip(trials, together, strict=True)
+    ]
+    undecided = [trial for trial, evidence in zip(trials, found, strict=True) if evidence is None]
+    times = iter(_by_times(undecided, oracle, cache, progress))
+    return tuple(next(times) if evidence is None else evidence for evidence in found)
 
 
 def _trial(pair: Pair, case: Case) -> _Trial:
@@ -92,15 +90,19 @@ def _trial(pair: Pair, case: Case) -> _Trial:
     return _Trial(pair, chain(anchor, rest, case), chain(anchor, (*rest, pair.last), case))
 
 
-def _ask(
-    models: Sequence[Built], oracle: Oracle, cache: Cache, progress: Progress | None, in_context: bool = True
-) -> list[Answer]:
-    jobs = [Job(built.model, in_context) for built in models]
-    return measure_cached(oracle, jobs, cache, progress)
+def _ask(models: Sequence[Built], oracle: Oracle, cache: Cache, progress: Progress | None) -> list[Answer]:
+    if not models:
+        return []
+    jobs = [Job(built.model) for built in models]
+    return measure_cached(oracle, jobs, cache, progress, _BATCH)
 
 
-def _by_rows(trial: _Trial, answer: Answer) -> Evidence | None:
-    """What the rows say; None where they say nothing and times have to be compared."""
+def _by_rows(trial: _Trial, answer: Answer, first: Answer | None) -> Evidence | None:
+    """What the rows say; None where there are none and times have to be compared.
+
+    first: the answer for the first operator alone, where it has no row of its own in the pair:
+    either its cost stands in the row of the second, or it never costs anything.
+    """
     if isinstance(answer, Unmeasured):
         return _unclear(trial, answer.reason.splitlines()[0] if answer.reason else "not measured")
     last = trial.both.outputs[-1]
@@ -110,14 +112,20 @@ def _by_rows(trial: _Trial, answer: Answer) -> Evidence | None:
         return _unclear(trial, f"the oracle has no figure for {which}")
     if not answer.rows:
         return None
-    anchor_us = _rows_of(answer, [name for part in trial.both.outputs[:-1] for name in part])
-    last_us = _rows_of(answer, last)
-    if not anchor_us:
-        return None  # free by itself (a concatenation in place), or charged to the second: times tell
-    verdict = Verdict.APART if last_us else Verdict.FUSED
+    if isinstance(first, Unmeasured) or (first is not None and not first.latency_us):
+        return _unclear(trial, f"{trial.pair.first[-1]} costs nothing by itself")
+    first_us, last_us = _first_us(trial, answer), _rows_of(answer, last)
+    verdict = Verdict.APART if first_us and last_us else Verdict.FUSED
     return Evidence(
-        trial.pair, trial.first.shape, "rows", anchor_us, last_us, answer.latency_us, None, verdict
+        trial.pair, trial.first.shape, "rows", first_us, last_us, answer.latency_us, None, verdict
     )
+
+
+def _first_us(trial: _Trial, answer: Answer) -> float | None:
+    """What the rows say of everything before the last operator; None where there are no rows."""
+    if isinstance(answer, Unmeasured) or not answer.rows:
+        return None
+    return _rows_of(answer, [name for part in trial.both.outputs[:-1] for name in part])
 
 
 def _rows_of(answer: Measurement, names: Sequence[str]) -> float:
