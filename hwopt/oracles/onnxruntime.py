@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
 from hwopt.errors import BadInput
-from hwopt.oracles.onnxruntime_options import OrtOptions, options_of
+from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, options_of
 from hwopt.oracles.onnxruntime_session import known_providers
 from hwopt.oracles.onnxruntime_worker import decode_answers, encode_chunk
 from hwopt.oracles.protocol import Answer, Job, Progress, Unmeasured
@@ -67,9 +68,10 @@ class OnnxRuntimeOracle:
 
     @property
     def identity(self) -> str:
-        """Name, version, processor and every option: figures of other machines are never reused."""
+        """Name, version, processor and all options but the core: figures of other machines are not reused."""
         runtime = f"onnxruntime={version('onnxruntime')} method={METHOD_VERSION}"
-        return f"{self.name} {runtime} processor={processor_name()} options={self._options.to_json()}"
+        options = replace(self._options, core=LAST_CORE).to_json()
+        return f"{self.name} {runtime} processor={processor_name()} options={options}"
 
     def measure(self, jobs: Sequence[Job], progress: Progress | None = None) -> list[Answer]:
         """One answer per job, in order; jobs are compared fairly where they are given together."""

@@ -38,7 +38,7 @@ class OrtOptions:
     core: int = LAST_CORE
     warmup: int = 3
     budget_ms: float = 60.0
-    rounds: int = 12
+    rounds: int = 16
     cold: int = 0
     clock: str = CLOCKS[0]
 

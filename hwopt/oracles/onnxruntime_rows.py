@@ -108,8 +108,8 @@ def _runs(profile: Path, names: Collection[str]) -> tuple[list[str], Times, Time
     events = [event for event in _events(profile) if event[0] in names]
     order = list(dict.fromkeys(name for name, _, _ in events))
     whole = len(events) // max(len(order), 1)
-    table = np.array([event[1:] for event in events], np.float64).reshape(-1, 2)
-    table = table[: whole * len(order)].reshape(whole, len(order), 2)
+    numbers = [event[1:] for event in events[: whole * len(order)]]
+    table = np.array(numbers, np.float64).reshape(whole, len(order), 2)
     return order, table[:, :, 0], table[:, :, 0] + table[:, :, 1]
 
 

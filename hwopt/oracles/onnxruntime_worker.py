@@ -19,13 +19,13 @@ from onnx import TensorProto, helper
 from hwopt.oracles.cache import answer_from_json, answer_to_json
 from hwopt.oracles.onnxruntime_join import Joined, join, joinable
 from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, allowed_cores
-from hwopt.oracles.onnxruntime_quant import quantised
 from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, settle
 from hwopt.oracles.onnxruntime_session import BoundSession
 from hwopt.oracles.onnxruntime_timing import Before, Subject, Timing, interleave
 from hwopt.oracles.protocol import Answer, Job, Measurement, Row, Unmeasured
 
 _SIZE = struct.Struct("<Q")
+_CALL_ROUNDS = 4
 _CHAIN = 33  # operators that do nothing, to tell what a call costs from what an operator costs
 
 
@@ -136,6 +136,8 @@ def _prepare(group: Sequence[int], jobs: Sequence[Job], options: OrtOptions, fol
     joined = join(models, guards=in_context)
     model = joined.model
     if options.precision == "int8":
+        from hwopt.oracles.onnxruntime_quant import quantised  # takes seconds to import
+
         model = quantised(model, folder / "int8.onnx")
     data = model.SerializeToString()
     optimised = folder / "optimised.onnx"
@@ -180,7 +182,7 @@ def _measurement(
 def _call_us(options: OrtOptions) -> float:
     """What calling the runtime costs without any operator, in microseconds."""
     subjects = [Subject(BoundSession(_chain(count), options).run) for count in (1, _CHAIN)]
-    one, many = (t.best_us for t in interleave(subjects, min(options.budget_ms, 20.0), options.rounds, 3))
+    one, many = (t.best_us for t in interleave(subjects, 0, _CALL_ROUNDS, options.warmup))
     return max(one - (many - one) / (_CHAIN - 1), 0.0)
 
 

@@ -109,12 +109,13 @@ def test_jobs_travel_unchanged() -> None:
     assert decode_chunk(encode_chunk(options, jobs)) == (options, jobs)
 
 
-def test_identity_follows_every_option_and_the_precision() -> None:
+def test_identity_follows_options_and_precision_but_not_the_core() -> None:
     identities = {
         OnnxRuntimeOracle(t).identity
         for t in (target(), target(budget_ms=2), target(clock="wall"), replace(target(), precision="int8"))
     }
     assert len(identities) == 4
+    assert OnnxRuntimeOracle(target(core=0)).identity == OnnxRuntimeOracle(target()).identity
     assert all("processor=" in identity for identity in identities)
 
 
