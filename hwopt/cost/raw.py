@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, KINDS, Shape, Signature, macs
+from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, KINDS, WEIGHTED_KINDS, Shape, Signature, macs
 
 Column = npt.NDArray[np.float64]
 
@@ -59,7 +59,8 @@ def table(signatures: Sequence[Signature]) -> dict[str, Column]:
 
 def _row(s: Signature) -> tuple[float, ...]:
     sizes = [prod(shape) for shape in s.inputs] or [0]
-    largest = max(range(len(sizes)), key=sizes.__getitem__)
+    # What is multiplied with the weights comes first; a fused residual may be larger.
+    largest = 0 if s.kind in WEIGHTED_KINDS else max(range(len(sizes)), key=sizes.__getitem__)
     first = s.inputs[largest] if s.inputs else ()
     output = s.outputs[0] if s.outputs else ()
     rows_first = s.kind in ("gemm", "matmul", "softmax")
