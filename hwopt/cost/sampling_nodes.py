@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.cost.sampling_net import Net
+from hwopt.cost.sampling_net import Attributes, Net
 from hwopt.cost.sampling_shapes import broadcast, channels, dims
 
 LAYER_NORM_OPSET = 17
@@ -96,7 +96,11 @@ def window_pool(
         (-(-(n - k) // s) if ceil else (n - k) // s) + 1
         for n, k, s in zip((h, w), kernel, strides, strict=True)
     ]
-    attributes = {"kernel_shape": list(kernel), "strides": list(strides), "ceil_mode": int(ceil)}
+    attributes: Attributes = {
+        "kernel_shape": list(kernel),
+        "strides": list(strides),
+        "ceil_mode": int(ceil),
+    }
     return net.node(op_type, [x], (1, c, *sizes), attributes)
 
 
@@ -106,7 +110,7 @@ def resize_to(net: Net, x: ir.Value, size: tuple[int, int], mode: str, transform
     empty = net.constant(np.zeros(0, np.float32))
     sizes = net.constant(np.array((1, c, *size), np.int64))
     extra = {"nearest_mode": "floor"} if mode == "nearest" else {}
-    attributes = {"mode": mode, "coordinate_transformation_mode": transform, **extra}
+    attributes: Attributes = {"mode": mode, "coordinate_transformation_mode": transform, **extra}
     return net.node("Resize", [x, empty, empty, sizes], (1, c, *size), attributes)
 
 

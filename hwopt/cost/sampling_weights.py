@@ -118,7 +118,8 @@ def _values(shape: tuple[int, ...], distribution: Distribution, rng: np.random.G
     """Independent draws, in single precision from the start: this is most of a sample's time."""
     normal = rng.standard_normal(shape, np.float32)
     if distribution == "laplace":
-        return np.copysign(rng.standard_exponential(shape, np.float32), normal)
+        sides: FloatArray = np.copysign(rng.standard_exponential(shape, np.float32), normal)
+        return sides
     if distribution in _FREEDOM:
         half = _FREEDOM[distribution] / 2  # Student's t: a normal over the root of a scaled chi-square
         return normal / np.sqrt(np.maximum(rng.standard_gamma(half, shape, np.float32) / half, 1e-12))

@@ -181,7 +181,8 @@ def _lower_pattern(builder: Builder, node: ir.Node, pattern: Pattern) -> None:
         unary(builder, pattern.inputs[0], opcode, FEATURE, node.outputs[0])
         return
     if pattern.kind == SHUFFLE:
-        tflite_shape.lower_shuffle(builder, *pattern.inputs, node.outputs[0])
+        source, swapped = pattern.inputs
+        tflite_shape.lower_shuffle(builder, source, swapped, node.outputs[0])
         return
     left, variance = operands(builder, pattern.inputs)
     root = builder.emit("RSQRT", (variance.index,), builder.new(variance.shape, variance.layout))

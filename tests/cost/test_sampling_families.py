@@ -11,7 +11,7 @@ import pytest
 
 from hwopt.cost import sampling
 from hwopt.cost.sampling_around import around
-from hwopt.cost.sampling_cut import macs, peak_elements
+from hwopt.cost.sampling_cut import macs, peak_elements, without_unused_inputs
 from hwopt.cost.sampling_families import FAMILIES, FAMILY_WEIGHTS
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_ops import OPERATOR_WEIGHTS, OPERATORS, operator_net
@@ -37,7 +37,7 @@ def test_every_operator_is_a_valid_model(kind: str) -> None:
     for seed in range(4):
         model = operator_net((seed, 5), {kind: OPERATORS[kind]}, {})
         assert model.graph.name == kind
-        onnx.checker.check_model(ir.to_proto(sampling.without_unused_inputs(model)), full_check=True)
+        onnx.checker.check_model(ir.to_proto(without_unused_inputs(model)), full_check=True)
 
 
 def test_weights_name_families_and_operators_that_exist() -> None:
