@@ -48,6 +48,9 @@ def targets_measure(
             min=0, help=f"Whole networks, held out by fits: {_WHOLE}, with --around 0.", show_default=False
         ),
     ] = None,
+    whole_seeds: Annotated[
+        int, typer.Option(min=1, help="Draw --whole networks for so many seeds in a row.")
+    ] = 1,
     around: Annotated[
         Path | None,
         typer.Option(metavar="MODEL", help="Draw variants of this model's operators; adds to what is there."),
@@ -93,6 +96,7 @@ def targets_measure(
     plan = CampaignPlan(
         samples=samples,
         whole=whole if whole is not None else 0 if around else _WHOLE,
+        whole_seeds=whole_seeds,
         seed=seed,
         layers=ORACLE_FACTS[found.oracle.name].layers_alone if layers is None else layers,
         model=None if around is None else load_model(around),

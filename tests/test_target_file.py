@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from hwopt.cost.model import roofline_hash
 from hwopt.cost.raw import table
 from hwopt.cost.roofline import padded_macs
 from hwopt.errors import BadInput
+from hwopt.oracles.onnxruntime_options import OrtOptions
+from hwopt.oracles.options import ORACLE_FACTS
 from hwopt.signature import Signature, macs
 from hwopt.target import Target, read_target
 from hwopt.target_check import check_target_toml
@@ -109,6 +111,11 @@ MISTAKES = {
         "[hardware]\n", "[hardware]\ndepthwise_macs_per_cycle = 512\n", 7, "more than macs_per_cycle = 256"
     ),
 }  # fmt: skip
+
+
+def test_the_options_of_onnx_runtime_are_those_that_it_reads() -> None:
+    read = {field.name for field in fields(OrtOptions)} - {"precision"}  # the target's own
+    assert set(ORACLE_FACTS["onnxruntime"].options or ()) == read
 
 
 def write(folder: Path, text: str) -> Path:

@@ -34,10 +34,10 @@ class CampaignPlan:
     """How many models to draw, and how they are cut.
 
     samples: parts of networks and operators, or variants of `model` where one is given.
-    whole: complete networks, held out by fits. layers: every part is cut into single layers and
-    each distinct one is measured once: right for oracles that price layers alone. Where the oracle
-    only times whole models the cut is along fused groups, and no whole network is drawn: it would
-    teach nothing.
+    whole: complete networks of each of `whole_seeds` seeds in a row, held out by fits. layers: every
+    part is cut into single layers and each distinct one is measured once: right for oracles that
+    price layers alone. Where the oracle only times whole models the cut is along fused groups,
+    and no whole network is drawn: it would teach nothing.
     """
 
     samples: int
@@ -45,12 +45,13 @@ class CampaignPlan:
     seed: int = 1
     layers: bool = False
     model: ir.Model | None = None
+    whole_seeds: int = 1
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
 
     @property
     def drawn(self) -> int:
         """How many models will be drawn."""
-        return self.samples + self.whole
+        return self.samples + self.whole * self.whole_seeds
 
 
 def draw(plan: CampaignPlan, target: Target, on_drawn: OnDrawn | None = None) -> Iterator[Sample]:
@@ -59,7 +60,8 @@ def draw(plan: CampaignPlan, target: Target, on_drawn: OnDrawn | None = None) ->
     Raises BadInput where there is nothing to vary in the model that samples shall lie around.
     """
     parts = samples(plan.seed, 0, plan.samples) if plan.model is None else _around(plan, plan.model)
-    whole = whole_networks(plan.seed, plan.whole)
+    seeds = range(plan.seed, plan.seed + plan.whole_seeds)
+    whole = chain.from_iterable(whole_networks(seed, plan.whole) for seed in seeds)
     tell = on_drawn or (lambda drawn: None)
     if not plan.layers:
         return _counted(chain(parts, whole), tell, 0)

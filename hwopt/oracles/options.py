@@ -66,7 +66,19 @@ ORACLE_FACTS: Mapping[str, OracleFacts] = {
         layers_alone=True,
         extra="zigzag",
     ),
-    "onnxruntime": OracleFacts(options=None),
+    "onnxruntime": OracleFacts(
+        options={
+            "provider": _TEXT,
+            "threads": _WHOLE,
+            "spinning": _FLAG,
+            "core": _WHOLE,
+            "warmup": _WHOLE,
+            "budget_ms": _NUMBER,
+            "rounds": _WHOLE,
+            "cold": _WHOLE,
+            "clock": _TEXT,
+        },
+    ),
     "command": OracleFacts(
         options={
             "device": _TEXT,
