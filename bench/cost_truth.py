@@ -192,7 +192,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--target", required=True, help="name or folder of a target")
-    parser.add_argument("--networks", type=int, default=45)
+    parser.add_argument("--networks", type=int, default=50)
     parser.add_argument("--rewrites", type=int, default=520)
     parser.add_argument("--most", type=int, default=20, help="rewrites of one network at most")
     parser.add_argument("--largest", type=float, default=6.0, help="million weights of a network to rewrite")
