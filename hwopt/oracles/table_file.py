@@ -187,7 +187,7 @@ def _row(path: Path, line: int, columns: Sequence[str], cells: Sequence[object])
     texts = ["" if cell is None else str(cell).strip() for cell in cells]
     if len(texts) > len(columns) and any(texts[len(columns) :]):
         raise BadInput(
-            f"{path}, line {line}: {len(texts)} cells under {len(columns)} columns (is there a decimal comma?)"
+            f"{path}, line {line}: {len(texts)} cells under {len(columns)} columns (a decimal comma?)"
         )
     named = zip(columns, texts, strict=False)
     return TableRow(path, line, {column: text for column, text in named if column and text})

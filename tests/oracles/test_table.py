@@ -229,7 +229,7 @@ def test_parquet_reads_as_csv_does(target: Target, tmp_path: Path) -> None:
         ("input,output,latency_us\n", "no column says what was measured"),
         ("kind,kind,latency_us\n", "'kind' is there twice"),
         ("kind,latency_us\n", "holds no measurement"),
-        ("kind,latency_us\nConv,1,2\n", "line 2: 3 cells under 2 columns (is there"),
+        ("kind,latency_us\nConv,1,2\n", "line 2: 3 cells under 2 columns (a decimal"),
         ("kind,latency_us\nConv,\n", "line 2, column latency_us: is empty"),
         ("kind,latency_us\nConv,1\nConv,\"1,5\"\n", "line 3, column latency_us: '1,5' is no number: write"),
         ("kind,latency_us\nConv,-1\n", "must be a number that is not negative"),
