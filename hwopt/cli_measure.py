@@ -84,7 +84,7 @@ def targets_measure(
     """
     from hwopt.cost.campaign import CampaignPlan
     from hwopt.ir import load_model
-    from hwopt.oracles.options import ORACLE_FACTS
+    from hwopt.oracles.options import layers_alone
     from hwopt.registry import load_target, make_oracle
 
     found = load_target(target)
@@ -98,7 +98,7 @@ def targets_measure(
         whole=whole if whole is not None else 0 if around else _WHOLE,
         whole_seeds=whole_seeds,
         seed=seed,
-        layers=ORACLE_FACTS[found.oracle.name].layers_alone if layers is None else layers,
+        layers=layers_alone(found.oracle.name, found.oracle.options) if layers is None else layers,
         model=None if around is None else load_model(around),
         input_shapes=dict(parse_shape(text) for text in input_shape or ()),
     )

@@ -26,7 +26,7 @@ from hwopt.cost.sampling_weights import random_style
 from hwopt.errors import HwoptError
 from hwopt.ir import model_bytes
 from hwopt.oracles.cache import Cache
-from hwopt.oracles.options import ORACLE_FACTS
+from hwopt.oracles.options import layers_alone
 from hwopt.oracles.protocol import Job, Oracle, Unmeasured
 from hwopt.report.words import byte_count, microseconds
 from hwopt.target import FILE_NAME, Target
@@ -157,7 +157,7 @@ def spot_check(
     Raises BadInput where there is no cost model to be loaded.
     """
     model = load_cost_model(target)
-    plan = CampaignPlan(count, seed=SPOT_SEED, layers=ORACLE_FACTS[target.oracle.name].layers_alone)
+    plan = CampaignPlan(count, seed=SPOT_SEED, layers=layers_alone(target.oracle.name, target.oracle.options))
     drawn = _one_of_each(draw(plan, target)) if plan.layers else draw(plan, target)
     tell = None if on_spot is None else (lambda done, rows: on_spot(done, count))
     rows = measure_rows(target, oracle, drawn, cache, tell, batch=count).rows

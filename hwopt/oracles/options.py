@@ -93,3 +93,8 @@ ORACLE_FACTS: Mapping[str, OracleFacts] = {
     ),
     "table": OracleFacts(options={"file": _TEXT}, layers_alone=True, totals_only=True, extra="parquet"),
 }
+
+
+def layers_alone(oracle: str, options: Mapping[str, object]) -> bool:
+    """Whether this oracle, told these options, prices a layer without looking at its neighbours."""
+    return ORACLE_FACTS[oracle].layers_alone and not options.get("data_locality", False)

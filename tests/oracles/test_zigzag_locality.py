@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hwopt.oracles.options import layers_alone
 from hwopt.oracles.zigzag_files import read_description
 from hwopt.oracles.zigzag_layers import Layer, layer_of
 from hwopt.oracles.zigzag_locality import Levels, cut, levels_of
@@ -157,3 +158,8 @@ def test_what_is_cut_off_holds_nothing_any_more() -> None:
     assert memories["dram"]["ports"][0]["allocation"] == ["I2, fh", "I2, tl"]
     assert memories["sram_2MB"] == accelerator["memories"]["sram_2MB"]
     assert "dram" not in cut(accelerator, Levels(SRAM, WEIGHTS, SRAM))["memories"]
+
+
+def test_with_locality_a_layer_is_no_longer_measured_alone() -> None:
+    assert layers_alone("zigzag", EDGE.oracle.options)
+    assert not layers_alone("zigzag", with_locality().oracle.options)
