@@ -108,12 +108,14 @@ def refit(
     weights = np.concatenate([np.ones(len(old)), np.full(len(new), NEW_WEIGHT)])
     fold = np.concatenate([folds_of(old, settings.seed), np.full(len(new), -1)])
     raw = []
-    for member, data in enumerate(bundle.boosters):
+    members = len(bundle.boosters) - len(header.extras)
+    for member, data in enumerate(bundle.boosters[:members]):
         kept = fold != member
         matrices = xgboost.DMatrix(matrix[kept], label=residual[kept], weight=weights[kept], nthread=1)
         parameters = booster_parameters(settings, settings.seed + 1000 + member)
         booster = xgboost.train(parameters, matrices, num_boost_round=rounds, xgb_model=load_booster(data))
         raw.append(bytes(booster.save_raw("ubj")))
+    raw += bundle.boosters[members:]
     header = replace(
         header,
         data_sha256=data_sha256,

@@ -70,7 +70,7 @@ def test_only_a_named_file_is_loaded_without_a_pin(folder: Path) -> None:
     assert model.target.cost_model.sha256 == hashlib.sha256(other.read_bytes()).hexdigest()
     assert not isinstance(load_cost_model(read_target(folder), folder / MODEL_FILE), UnpinnedModel)
     shutil.copy(other, folder / MODEL_FILE)
-    with pytest.raises(BadInput, match="SHA-256 differs.*--cost-model"):
+    with pytest.raises(BadInput, match=r"SHA-256 differs.*--cost-model"):
         load_cost_model(read_target(folder))
 
 
