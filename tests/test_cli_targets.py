@@ -66,7 +66,7 @@ def _own_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("HWOPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv(registry.TARGETS_VARIABLE, raising=False)
-    monkeypatch.setitem(sys.modules, "made_up_oracle", SimpleNamespace(MadeUp=MadeUp))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "made_up_oracle", SimpleNamespace(MadeUp=MadeUp))
     monkeypatch.setitem(registry._ORACLES, "zigzag", ("made_up_oracle", "MadeUp", "zigzag"))
     for name, value in (("asked", 0), ("stop_after", 10**9), ("factor", 1.0)):
         monkeypatch.setattr(MadeUp, name, value)
