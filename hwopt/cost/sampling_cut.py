@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.cost.sampling_net import BLOCK_KEY
+from hwopt.cost.sampling_ground import BLOCK_KEY
 from hwopt.cost.sampling_shapes import dims
 from hwopt.nodes import attr_int, attr_ints, constant, is_op
 

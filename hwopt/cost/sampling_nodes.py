@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.cost.sampling_net import Attributes, Net
+from hwopt.cost.sampling_ground import Attributes
+from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import broadcast, channels, dims
 
 LAYER_NORM_OPSET = 17
