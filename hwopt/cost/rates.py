@@ -16,6 +16,7 @@ from scipy.optimize import least_squares
 
 from hwopt.cost.raw import ACTIVATIONS, Column
 from hwopt.cost.roofline import Bounds, stored_weights
+from hwopt.cost.vector import lanes_of, vector_amounts
 from hwopt.signature import KINDS
 from hwopt.target import Target
 
@@ -58,6 +59,8 @@ def log_amounts(rows: Mapping[str, Column], bounds: Bounds, target: Target) -> d
         "wide_rows": rows["ho"] * _up(rows["wo"], 8) * rows["ci"],
         "wide_channels": _up(rows["co"], 16) * pixels,
     }
+    if lanes := lanes_of(target):
+        amounts |= vector_amounts(rows, lanes)
     return {name: np.log(np.maximum(amount, 1e-3)) for name, amount in amounts.items()}
 
 
