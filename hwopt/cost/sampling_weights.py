@@ -122,7 +122,9 @@ def _values(shape: tuple[int, ...], distribution: Distribution, rng: np.random.G
         return sides
     if distribution in _FREEDOM:
         half = _FREEDOM[distribution] / 2  # Student's t: a normal over the root of a scaled chi-square
-        return normal / np.sqrt(np.maximum(rng.standard_gamma(half, shape, np.float32) / half, 1e-12))
+        chi = rng.standard_gamma(half, shape, np.float32) / half
+        tailed: FloatArray = normal / np.sqrt(np.maximum(chi, 1e-12))
+        return tailed
     return normal
 
 
