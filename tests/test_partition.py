@@ -130,6 +130,36 @@ def test_a_hard_swish_in_four_nodes_is_one_operator() -> None:
     assert group.signature.activation == "hardswish"
 
 
+def test_a_gelu_written_with_the_error_function_is_one_operator() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,2,4,4] x) => (float[1,2,4,4] y)
+      <float root = {1.4142135}, float one = {1}, float half = {0.5}> {
+      a = Div(x, root)
+      b = Erf(a)
+      c = Add(b, one)
+      d = Mul(x, c)
+      y = Mul(d, half)
+    }"""
+    (group,) = cut(text).subgraphs
+    assert (group.kind, group.signature.ops) == ("activation", ("Gelu",))
+
+
+def test_the_bias_of_a_linear_layer_belongs_to_its_product() -> None:
+    text = f"""<ir_version: 8, opset_import: ["" : 13]>
+    g (float[1,4,8] x) => (float[1,4,3] y) <float[8,3] w = {{{weights(8, 3)}}}, float[3] b = {{1,2,3}}> {{
+      p = MatMul(x, w)
+      q = Add(p, b)
+      y = Relu(q)
+    }}"""
+    (group,) = cut(text).subgraphs
+    assert (group.kind, group.signature.ops) == ("gemm", ("MatMul", "Relu"))
+    assert group.signature.bias == 3
+    assert group.inputs[0].name == "x"
+    other = text.replace("q = Add(p, b)", "q = Add(p, x)").replace("[8,3]", "[8,8]").replace("4,3]", "4,8]")
+    other = other.replace(weights(8, 3), weights(8, 8))
+    assert [g.kind for g in cut(other).subgraphs] == ["gemm", "add"]  # a shortcut is no bias
+
+
 def test_shape_arithmetic_is_no_work_and_views_are_free() -> None:
     text = """<ir_version: 8, opset_import: ["" : 13]>
     g (float[N,2,4,4] x) => (float[N,3] y)

@@ -107,6 +107,16 @@ def test_a_group_that_ran_inside_its_neighbour_was_free(target: Target) -> None:
     assert dropped == {"group: conv: ran inside what stands before the sample": 1}
 
 
+def test_a_concatenation_that_costs_nothing_is_kept_as_free(target: Target) -> None:
+    """Unlike an operator that hid in a guard: no neighbour makes it cost more."""
+    net = Net("both", WeightStyle(), (3,))
+    sample = Sample("both", "", "", net.model(net.concat([net.input(1, 8, 6, 6), net.input(1, 8, 6, 6)])))
+    dropped: Counter[str] = Counter()
+    free = Measurement(0.0, (Row("t0", 0.0),))
+    assert [row.latency_us for row in rows_of(sample, free, target, dropped)] == [0.0]
+    assert not dropped
+
+
 def test_whole_networks_are_measured_as_they_are(target: Target, tmp_path: Path) -> None:
     oracle = Counting()
     with Cache(tmp_path) as cache:

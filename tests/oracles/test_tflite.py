@@ -68,6 +68,25 @@ def operators(result: Lowered) -> list[str]:
         ("y = GlobalAveragePool(x)", ["AVERAGE_POOL_2D"]),
         ("y = ReduceMean<axes=[2,3]>(x)", ["AVERAGE_POOL_2D"]),
         ("y = Sqrt(x)", ["RSQRT", "MUL"]),
+        ("y = ReduceMean<axes=[1]>(x)", ["RESHAPE", "MEAN", "RESHAPE"]),
+        ("y = ConvTranspose<strides=[2,2],pads=[1,1,1,1]>(x, w_6_4_4_4)", ["TRANSPOSE_CONV"]),
+        (
+            "y = ConvTranspose<strides=[2,2],pads=[1,1,1,1]>(x, w_6_4_3_3)",
+            ["TRANSPOSE_CONV", "STRIDED_SLICE"],
+        ),
+        (
+            "c = Conv(x, w_6_6_1_1)\n a = Reshape(c, i_1_2_3_8_8)\n b = Transpose<perm=[0,2,1,3,4]>(a)\n"
+            " y = Reshape(b, i_1_6_8_8)",
+            ["CONV_2D", "RESHAPE", "TRANSPOSE", "RESHAPE"],
+        ),
+        (
+            "a = Div(x, n_1_41421356)\n b = Erf(a)\n c = Add(b, n_1_0)\n d = Mul(x, c)\n y = Mul(d, n_0_5)",
+            ["GELU"],
+        ),
+        (
+            "y = InstanceNormalization(x, w_6, w_6)",
+            ["AVERAGE_POOL_2D", "SUB", "MUL", "AVERAGE_POOL_2D", "ADD", "RSQRT", "MUL", "MUL", "ADD"],
+        ),
     ],
 )
 def test_operators(body: str, expected: list[str]) -> None:
@@ -150,3 +169,17 @@ def test_shape_arithmetic_is_folded() -> None:
 def test_equal_models_give_equal_files() -> None:
     body = f"z = Conv(x, {W331})\n y = Relu(z)"
     assert lowered(body).file == lowered(body).file
+
+
+def test_a_channel_shuffle_is_charged_to_its_transposition() -> None:
+    body = "a = Reshape(x, i_1_2_3_8_8)\n b = Transpose<perm=[0,2,1,3,4]>(a)\n y = Reshape(b, i_1_6_8_8)"
+    assert set(lowered(body).owners) == {"b"}
+
+
+def test_a_layer_norm_of_pixels_is_one_of_a_matrix() -> None:
+    """Vela leaves the mean over the last of four axes to the host."""
+    result = lowered("y = LayerNormalization<axis=-1>(x, w_8, w_8)", opset=17)
+    names = operators(result)
+    assert (names.count("MEAN"), names.count("RSQRT")) == (2, 1)
+    assert names[0] == names[-1] == "RESHAPE"
+    assert set(result.owners) == {"y"}
