@@ -23,6 +23,7 @@ from hwopt.signature import Signature
 from hwopt.target import CostModelPin, Target
 
 TIMEOUT_S = 60.0
+_LONGEST_REASON = 160
 _LARGEST_US = 1e12  # eleven days: no group takes longer
 
 
@@ -104,8 +105,9 @@ class UnpinnedModel(CostModel):
 
     def _damaged(self, why: str) -> BadInput:
         self._pool.close()
+        short = " ".join(why.split("Stack trace")[0].split())[:_LONGEST_REASON]
         return BadInput(
-            f"{self._bundle.path}: this cost model cannot be used ({' '.join(why.split())}); "
+            f"{self._bundle.path}: this cost model cannot be used ({short}); "
             "leave out --cost-model or run `hwopt targets fit`"
         )
 
