@@ -23,9 +23,9 @@ import onnx_ir as ir
 
 from hwopt.cost.bundle import Header, unpack
 from hwopt.cost.dataset import FILE_NAME, read_samples
-from hwopt.cost.features import View, features
+from hwopt.cost.features import features
 from hwopt.cost.loading import load_cost_model
-from hwopt.cost.model import CostModel, load_booster, predict_members
+from hwopt.cost.model import CostModel, load_booster, predict_members, view_of
 from hwopt.cost.sampling import whole_networks
 from hwopt.cost.training import usable
 from hwopt.partition import partition
@@ -63,8 +63,10 @@ def _cells(target: Target, networks: Sequence[Network], options: argparse.Namesp
     rows = usable(read_samples(target.folder / FILE_NAME))
     groups = list(dict.fromkeys(row.signature for row in rows))[: options.groups]
     header, raw = _parts(target)
-    matrix, _ = features(groups, target, View(header.streamed, header.context, header.rates))
     boosters = [load_booster(data) for data in raw]
+    extras = dict(zip(header.extras, boosters[len(boosters) - len(header.extras) :], strict=True))
+    matrix, _ = features(groups, target, view_of(header, extras.get("stream")))
+    boosters = boosters[: len(boosters) - len(header.extras)]
     count = sum(len(_signatures(target, network)) for network in networks)
 
     def from_features(_: CostModel) -> None:

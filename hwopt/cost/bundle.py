@@ -32,6 +32,7 @@ class Header:
     spread: per kind, one standard deviation of log latency that the members cannot see;
         member_weight: by how much their disagreement is scaled; both for a file without:
     calibration, reach: JSON of hwopt.cost.uncertainty.Calibration and hwopt.cost.reach.Reach.
+    tiling: see hwopt.cost.features.View. free_kinds: see hwopt.cost.free.
     extras: what the boosters behind the members are for, in order.
     """
 
@@ -48,6 +49,8 @@ class Header:
     calibration: Mapping[str, object] = field(default_factory=dict)
     reach: Mapping[str, object] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
+    tiling: str = ""
+    free_kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
     if not isinstance(table, dict):
         raise TypeError("its header is no object")
     sizes = tuple(int(size) for size in table["sizes"])
-    header = Header(**{**table, "sizes": sizes, "extras": tuple(map(str, table.get("extras", ())))})
+    words = {name: tuple(map(str, table.get(name, ()))) for name in ("extras", "free_kinds")}
+    header = Header(**{**table, "sizes": sizes, **words})
     if min(header.sizes, default=0) < 0 or sum(header.sizes) != len(data) - end:
         raise ValueError("sizes in its header are not those of its boosters")
     boosters = []

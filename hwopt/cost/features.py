@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import xgboost
 
 from hwopt.cost.rates import Rates, log_amounts, log_base
 from hwopt.cost.raw import ACTIVATIONS, NEIGHBOURS, OPS, PATTERNS, Column, table
 from hwopt.cost.roofline import Bounds, padded_macs, roofline, stored_weights
+from hwopt.cost.stream import stored
+from hwopt.cost.tiles import NAMES as TILES
+from hwopt.cost.tiles import tile_columns
 from hwopt.signature import KINDS, Signature
 from hwopt.target import Target
 
-FEATURE_VERSION = 1  # raise it with every change to what a column means
+FEATURE_VERSION = 2  # raise it with every change to what a column means
 
 Matrix = npt.NDArray[np.float32]
 
@@ -39,12 +43,14 @@ class View:
     streamed: activations go through the outermost memory between operators (see roofline).
     context: neighbours are features. Not so where the oracle measured operators one by one: then
         most rows have none, and a model would take their absence for a cause.
-    rates: see hwopt.cost.rates.
+    rates: see hwopt.cost.rates. stream: see hwopt.cost.stream. tiling: a design of hwopt.cost.tiles.
     """
 
     streamed: bool = False
     context: bool = True
     rates: Rates = field(default_factory=dict)
+    stream: xgboost.Booster | None = None
+    tiling: str = ""
 
 
 DEFAULT_VIEW = View()
@@ -63,6 +69,7 @@ def features_of(
     """The features of rows of hwopt.cost.raw.table."""
     if not view.context:
         rows = {**rows, **{name: np.zeros_like(rows[name]) for name in _CONTEXT}}
+    rows = {**rows, "stored": stored(rows, target, view.stream), **tile_columns(rows, target, view.tiling)}
     bounds = roofline(rows, target, view.streamed)
     base = log_base(rows, bounds, target, view.rates)
     columns = {
@@ -72,6 +79,7 @@ def features_of(
         **_padding(rows),
         **_times(rows, bounds, target),
         **_traffic(rows, target),
+        **_tiles(rows, target),
         **_shares(rows, bounds, target, base),
     }
     return np.column_stack(list(columns.values())).astype(np.float32), base
@@ -79,10 +87,11 @@ def features_of(
 
 def feature_names(target: Target) -> list[str]:
     """Names of the columns of `features`, in order."""
-    empty = table([])
+    empty = {**table([]), **{name: np.zeros(0) for name in ("stored", *TILES)}}
     bounds = roofline(empty, target)
     counts = [*_COUNTS, *(f"log_{name}" for name in _LOGARITHMS)]
     rest = [*_padding(empty), *_times(empty, bounds, target), *_traffic(empty, target)]
+    rest += _tiles(empty, target)
     rest += _shares(empty, bounds, target, np.zeros(0))
     return [*_words(empty), *counts, *rest]
 
@@ -156,6 +165,29 @@ def _traffic(rows: Mapping[str, Column], target: Target) -> dict[str, Column]:
         "pixels": _log(pixels),
         "taps": rows["kh"] * rows["kw"],
         "padded_share": _log(padded_macs(rows, target) / np.maximum(rows["macs"], 1.0)),
+    }
+
+
+def _tiles(rows: Mapping[str, Column], target: Target) -> dict[str, Column]:
+    """The tile that the output is computed by, and the cycles of its parts."""
+    outputs = np.ceil(rows["co"] / 16.0) * 16.0 * rows["ho"] * rows["wo"]
+    moved = (rows["tiled_inputs"] + outputs) * target.element_bytes / target.memories[0].bytes_per_cycle
+    macs = rows["tiled_macs"] / target.macs_per_cycle
+    return {
+        **{
+            name: rows[name]
+            for name in ("tile_height", "tile_width", "tile_depth", "by_taps", "depth_passes")
+        },
+        **{
+            f"log_{name}": _log(rows[name])
+            for name in ("tiles", "tiled_inputs", "weight_passes", "tile_inputs")
+        },
+        "log_tiled_cycles": _log(macs),
+        "log_tile_cycles": _log(macs / np.maximum(rows["tiles"], 1.0)),
+        "log_tiled_moves": _log(moved),
+        "moves_to_macs": _log(moved) - _log(macs),
+        "stored_to_macs": _log(rows["stored"]) - _log(macs),
+        "stored_to_inputs": _log(rows["stored"]) - _log(rows["in_elements"]),
     }
 
 

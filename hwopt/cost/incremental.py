@@ -17,10 +17,10 @@ import xgboost
 
 from hwopt.cost.bundle import Bundle, Header, pack, unpack
 from hwopt.cost.dataset import FILE_NAME, Sample, read_with_hash
-from hwopt.cost.features import View, features_of
+from hwopt.cost.features import features_of
 from hwopt.cost.fit import pin_model
 from hwopt.cost.loading import check_fits
-from hwopt.cost.model import CostModel, load_booster
+from hwopt.cost.model import CostModel, load_booster, view_of
 from hwopt.cost.raw import table
 from hwopt.cost.reach import reach_of
 from hwopt.cost.training import Settings, Trained, booster_parameters, count_kinds, folds_of, usable
@@ -103,14 +103,19 @@ def refit(
     signatures = [row.signature for row in rows]
     numbers = table(signatures)
     header = bundle.header
-    matrix, base = features_of(numbers, target, View(header.streamed, header.context, header.rates))
-    residual = np.log([row.latency_us * target.clock_mhz for row in rows]) - base
+    extras = dict(
+        zip(header.extras, bundle.boosters[len(bundle.boosters) - len(header.extras) :], strict=True)
+    )
+    stream = load_booster(extras["stream"]) if "stream" in extras else None
+    matrix, base = features_of(numbers, target, view_of(header, stream))
+    took = np.array([row.latency_us > 0 for row in rows])
+    residual = np.log([max(row.latency_us * target.clock_mhz, 1e-9) for row in rows]) - base
     weights = np.concatenate([np.ones(len(old)), np.full(len(new), NEW_WEIGHT)])
     fold = np.concatenate([folds_of(old, settings.seed), np.full(len(new), -1)])
     raw = []
     members = len(bundle.boosters) - len(header.extras)
     for member, data in enumerate(bundle.boosters[:members]):
-        kept = fold != member
+        kept = (fold != member) & took
         matrices = xgboost.DMatrix(matrix[kept], label=residual[kept], weight=weights[kept], nthread=1)
         parameters = booster_parameters(settings, settings.seed + 1000 + member)
         booster = xgboost.train(parameters, matrices, num_boost_round=rounds, xgb_model=load_booster(data))

@@ -13,6 +13,7 @@ import xgboost
 from hwopt.cost import reach, uncertainty
 from hwopt.cost.bundle import Header
 from hwopt.cost.features import Matrix, View, features_of
+from hwopt.cost.free import chances
 from hwopt.cost.raw import table
 from hwopt.cost.reach import Reach
 from hwopt.cost.uncertainty import Calibration, signs_of
@@ -37,8 +38,10 @@ class CostModel:
     def __init__(self, target: Target, header: Header, boosters: Sequence[xgboost.Booster]) -> None:
         self.target = target
         self.header = header
-        self._view = View(header.streamed, header.context, header.rates)
         self._members = tuple(boosters[: len(boosters) - len(header.extras)])
+        extras = dict(zip(header.extras, boosters[len(self._members) :], strict=False))
+        self._view = view_of(header, extras.get("stream"))
+        self._free = extras.get("free")
         self._reach = reach.from_json(header.reach) if header.reach else None
         self._calibration = uncertainty.from_json(header.calibration) if header.calibration else None
         self._known: dict[Signature, Estimate] = {}
@@ -74,18 +77,22 @@ class CostModel:
         return self._look(signatures)[1]
 
     def _price(self, signatures: Sequence[Signature]) -> list[Estimate]:
-        mean, signs, extrapolated, disagreement = self._look(signatures)
+        mean, signs, extrapolated, disagreement, chance = self._look(signatures)
         spread = self._spread(signatures, signs, disagreement)
         common = (Calibration() if self._calibration is None else self._calibration).common ** 0.5
-        latency = np.exp(mean) / self.target.clock_mhz
-        columns = (latency, latency * spread, latency * spread * common, extrapolated)
+        full = np.exp(mean) / self.target.clock_mhz
+        latency, doubt = full * chance, full * np.sqrt(chance * (1.0 - chance))
+        wide = np.hypot(latency * spread, doubt)
+        columns = (latency, wide, wide * common, extrapolated)
         return [
             Estimate(value, wide, Source.PREDICTED, shared, outside)
             for value, wide, shared, outside in zip(*(c.tolist() for c in columns), strict=True)
         ]
 
-    def _look(self, signatures: Sequence[Signature]) -> tuple[Column, Column, npt.NDArray[np.bool_], Column]:
-        """Log cycles, signs, whether extrapolated, and the members' disagreement."""
+    def _look(
+        self, signatures: Sequence[Signature]
+    ) -> tuple[Column, Column, npt.NDArray[np.bool_], Column, Column]:
+        """Log cycles, signs, whether extrapolated, the members' disagreement, the chance to cost anything."""
         rows = table(signatures)
         matrix, base = features_of(rows, self.target, self._view)
         members = predict_members(self._members, matrix)
@@ -93,7 +100,9 @@ class CostModel:
         outside = (self._reach or Reach()).outside(signatures, rows)
         unknown = np.array([not self.knows(s) for s in signatures], bool)
         extrapolated = unknown if self._reach is None else outside.extrapolated | unknown
-        return base + members.mean(axis=0), signs_of(disagreement, outside), extrapolated, disagreement
+        chance = chances(self._free, self.header.free_kinds, matrix, [s.kind for s in signatures])
+        signs = signs_of(disagreement, outside)
+        return base + members.mean(axis=0), signs, extrapolated, disagreement, chance
 
     def _spread(self, signatures: Sequence[Signature], signs: Column, disagreement: Column) -> Column:
         """One standard deviation of log latency."""
@@ -103,6 +112,11 @@ class CostModel:
         spread = self._calibration.spread([s.kind for s in signatures], signs)
         unknown = np.array([not self.knows(s) for s in signatures], bool)
         return np.where(unknown, np.maximum(spread, _UNKNOWN_SPREAD), spread)
+
+
+def view_of(header: Header, stream: xgboost.Booster | None) -> View:
+    """How the model of this header looks at signatures; stream: its booster of that name."""
+    return View(header.streamed, header.context, header.rates, stream, header.tiling)
 
 
 def predict_members(boosters: Sequence[xgboost.Booster], matrix: Matrix) -> Column:

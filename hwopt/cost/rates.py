@@ -61,6 +61,13 @@ def log_amounts(rows: Mapping[str, Column], bounds: Bounds, target: Target) -> d
     }
     if lanes := lanes_of(target):
         amounts |= vector_amounts(rows, lanes)
+    if "tiled_macs" in rows:
+        amounts |= {
+            "tiled_mac": rows["tiled_macs"] / target.macs_per_cycle,
+            "tiled_moves": rows["tiled_inputs"] + _up(rows["co"], 16) * pixels,
+            "tiled_weights": weights * rows["weight_passes"],
+            "tiled_scales": rows["co"] * rows["weight_passes"] * (rows["weights"] > 0),
+        }
     return {name: np.log(np.maximum(amount, 1e-3)) for name, amount in amounts.items()}
 
 

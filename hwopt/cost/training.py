@@ -11,14 +11,14 @@ import xgboost
 
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
-from hwopt.cost.features import FEATURE_VERSION, Matrix, View, features
+from hwopt.cost.features import FEATURE_VERSION, Matrix, features
+from hwopt.cost.free import fit_free, free_kinds
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
-from hwopt.cost.rates import fit_rates
 from hwopt.cost.raw import table
 from hwopt.cost.reach import reach_of
-from hwopt.cost.roofline import roofline
 from hwopt.cost.uncertainty import calibrate, out_of_bag
-from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT, VIEW
+from hwopt.cost.viewing import choose_view
+from hwopt.signature import VIEW, WEIGHTED_KINDS
 from hwopt.target import Target
 
 _LEAST_RESIDUALS = 30  # of one kind: below, the spread of all kinds together is used
@@ -32,7 +32,7 @@ Column = npt.NDArray[np.float64]
 class Settings:
     """Size and speed of training. Deeper and longer is more accurate, larger and slower."""
 
-    depth: int = 8
+    depth: int = 10
     rounds: int = 300
     eta: float = 0.08
     subsample: float = 0.8
@@ -52,20 +52,34 @@ class Trained:
 
 
 def usable(samples: Sequence[Sample]) -> list[Sample]:
-    """The rows that a model can learn from: views are free by definition, and no time is no datum."""
-    return [s for s in samples if s.signature.kind != VIEW and s.latency_us > 0]
+    """The rows that a model can learn from: all but views, which are free by definition.
+
+    A latency of 0 is a datum where an operator can run inside its neighbour; one with weights of its
+    own cannot: a compiler that has no time for it threw it away.
+    """
+    return [s for s in samples if s.signature.kind != VIEW and (s.latency_us > 0 or _may_be_free(s))]
+
+
+def _may_be_free(sample: Sample) -> bool:
+    return sample.latency_us == 0 and sample.signature.kind not in WEIGHTED_KINDS
 
 
 def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sha256: str) -> Trained:
-    """Fits the members on log(cycles / roofline), squared error.
+    """Fits the members on log(cycles / roofline), squared error, and who runs for free beside them.
 
     Each member leaves out its own share of the measured subgraphs; their residuals there give
     the spread. Single-threaded and seeded: equal input gives equal bytes.
     """
-    rows = usable(samples)
-    view = _view(rows, target)
-    matrix, base = features([s.signature for s in rows], target, view)
-    residual = _log_cycles(rows, target) - base
+    everything = usable(samples)
+    rows = [s for s in everything if s.latency_us > 0]
+    view = choose_view(rows, target)
+    matrix, base = features([s.signature for s in everything], target, view)
+    cycles = np.array([s.latency_us * target.clock_mhz for s in everything])
+    words = [s.signature.kind for s in everything]
+    free = fit_free(matrix, words, cycles)
+    extras = {name: bytes(b.save_raw("ubj")) for name, b in (("stream", view.stream), ("free", free)) if b}
+    took = cycles > 0
+    matrix, residual = matrix[took], np.log(cycles[took]) - base[took]
     fold = folds_of(rows, settings.seed)
     raw, errors, kinds, left_outs = [], [], [], []
     for member in range(settings.members):
@@ -76,6 +90,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
         kinds += [rows[i].signature.kind for i in left_out]
         left_outs.append(left_out)
         raw.append(bytes(booster.save_raw("ubj")))
+    raw += extras.values()
     header = Header(
         feature_version=FEATURE_VERSION,
         roofline=roofline_hash(target),
@@ -83,38 +98,20 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
         context=view.context,
         rates=view.rates,
         data_sha256=data_sha256,
-        rows=count_kinds(rows),
+        rows=count_kinds(everything),
         spread=_spread_by_kind(np.concatenate(errors), kinds),
         member_weight=1.0,
         sizes=tuple(map(len, raw)),
+        extras=tuple(extras),
+        tiling=view.tiling,
+        free_kinds=free_kinds(words, cycles),
         calibration=calibrate(out_of_bag(rows, left_outs, errors, view.context)).to_json(),
         reach=reach_of(
-            [s.signature for s in rows], table([s.signature for s in rows]), view.context
+            [s.signature for s in everything], table([s.signature for s in everything]), view.context
         ).to_json(),
     )
     boosters = [load_booster(data) for data in raw]
     return Trained(CostModel(target, header, boosters), header, tuple(raw))
-
-
-def _log_cycles(rows: Sequence[Sample], target: Target) -> Column:
-    return np.asarray(np.log([row.latency_us * target.clock_mhz for row in rows]))
-
-
-def _view(rows: Sequence[Sample], target: Target) -> View:
-    """How to look at rows: with the roofline that leaves less to explain, and fitted rates."""
-    numbers = table([row.signature for row in rows])
-    log_cycles = _log_cycles(rows, target)
-    bounds = {streamed: roofline(numbers, target, streamed) for streamed in (False, True)}
-    left = {streamed: np.var(log_cycles - np.log(b.cycles)) for streamed, b in bounds.items()}
-    streamed = bool(left[True] < left[False])
-    return View(streamed, _has_context(rows), fit_rates(numbers, bounds[streamed], target, log_cycles))
-
-
-def _has_context(rows: Sequence[Sample]) -> bool:
-    """Whether most rows were measured between neighbours rather than alone."""
-    ends = (GRAPH_INPUT, GRAPH_OUTPUT)
-    alone = sum(set(row.signature.producers + row.signature.consumers) <= set(ends) for row in rows)
-    return alone < len(rows) / 2
 
 
 def folds_of(rows: Sequence[Sample], seed: int) -> npt.NDArray[np.int64]:
