@@ -137,11 +137,17 @@ def shape_of(value: ir.Value, shapes: Shapes) -> Shape | None:
     return None if info is None else tuple(info.shape)
 
 
-def signature_of(
-    group: Group, kind: str, shapes: Shapes, target: Target, context: tuple[tuple[str, ...], tuple[str, ...]]
-) -> Signature:
+@dataclass(frozen=True)
+class Context:
+    """A group's neighbours: producers, consumers and shared as in hwopt.signature."""
+
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    shared: int
+
+
+def signature_of(group: Group, kind: str, shapes: Shapes, target: Target, context: Context) -> Signature:
     """The group's signature; unknown shapes are written as ()."""
-    producers, consumers = context
     node = group.anchor
     weight, bias = _weights(group, kind, target)
     inputs = tuple(shape_of(value, shapes) or () for value in group.inputs)
@@ -158,10 +164,11 @@ def signature_of(
         **spatial,
         group=attr_int(node, "group", 1) if kind in _GROUPED else 1,
         activation=group.activation,
-        producers=producers,
-        consumers=consumers,
+        producers=context.producers,
+        consumers=context.consumers,
         weight=weight,
         bias=bias,
+        shared=context.shared,
         attributes=_options(node, kind),
     )
 

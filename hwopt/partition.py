@@ -13,7 +13,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from hwopt.blocks import block_numbers
-from hwopt.describe import VIEWS, Group, Shapes, kind_of, signature_of
+from hwopt.describe import VIEWS, Context, Group, Shapes, kind_of, signature_of
 from hwopt.grouping import constant_nodes, fused_groups, has_graph
 from hwopt.nodes import ONNX_DOMAINS, is_op, label
 from hwopt.oracles.operator_rules import rule_of
@@ -96,7 +96,7 @@ def partition(
     excluded = constant_nodes(nodes, shapes)
     groups = list(fused_groups([node for node in nodes if node not in excluded], excluded, target))
     kinds = [kind_of(group) for group in groups]
-    context = _Context(groups, kinds, excluded)
+    neighbours = _Neighbours(groups, kinds, excluded)
     if region is None:
         blocks = block_numbers(groups, kinds)
         chosen = list(range(len(groups)))
@@ -105,12 +105,12 @@ def partition(
         chosen = [i for i, group in enumerate(groups) if not wanted.isdisjoint(group.nodes)]
         blocks = [0] * len(groups)
     found = tuple(
-        _subgraph(groups[i], kinds[i], blocks[i], context.of(groups[i]), shapes, target) for i in chosen
+        _subgraph(groups[i], kinds[i], blocks[i], neighbours.of(groups[i]), shapes, target) for i in chosen
     )
     return Partition(found, tuple(node for node in nodes if node in excluded))
 
 
-class _Context:
+class _Neighbours:
     """Which kinds of groups feed a group and read from it, views looked through."""
 
     def __init__(self, groups: Sequence[Group], kinds: Sequence[str], excluded: set[ir.Node]) -> None:
@@ -122,11 +122,17 @@ class _Context:
                 self._kind[node] = kind
                 self._group[node] = group
 
-    def of(self, group: Group) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """(kind of the producer of each input, kinds of all consumers, sorted)."""
+    def of(self, group: Group) -> Context:
+        """Kind of the producer of each input, kinds of all consumers, sorted, and what is shared."""
         producers = tuple(self._producer(value) for value in group.inputs)
         consumers = [kind for value in group.outputs for kind in self._consumers(value)]
-        return producers, tuple(sorted(consumers))
+        shared = sum(self._needed_elsewhere(value, group) for value in group.inputs)
+        return Context(producers, tuple(sorted(consumers)), shared)
+
+    def _needed_elsewhere(self, value: ir.Value, group: Group) -> bool:
+        """Whether the caller or another group reads the value, too."""
+        readers = (self._group.get(use.node) for use in value.uses())
+        return value.is_graph_output() or any(r is not None and r is not group for r in readers)
 
     def _producer(self, value: ir.Value) -> str:
         node = value.producer()
@@ -155,7 +161,7 @@ def _subgraph(
     group: Group,
     kind: str,
     block: int,
-    context: tuple[tuple[str, ...], tuple[str, ...]],
+    context: Context,
     shapes: Shapes,
     target: Target,
 ) -> Subgraph:

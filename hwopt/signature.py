@@ -59,6 +59,8 @@ class Signature:
     producers: kinds of what makes each input; consumers: kinds of what reads the outputs,
         sorted; "graph_input" and "graph_output" at the ends; views are looked through.
     weight: descriptor of the constant operand, if there is one. bias: its number of elements.
+    shared: how many inputs somebody else needs too: a concatenation whose parts nobody else reads
+        can be written in place by its producers, another one has to copy.
     attributes: whatever else tells operators of one kind apart (axis, mode), sorted.
     """
 
@@ -77,6 +79,7 @@ class Signature:
     consumers: tuple[str, ...] = ()
     weight: WeightDescriptor | None = None
     bias: int = 0
+    shared: int = 0
     attributes: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, object]:

@@ -30,9 +30,10 @@ _LANES = (4, 8, 16, 32, 64)
 _DIMENSIONS = ("ci", "co", "ho", "wo")
 _COUNTS = (
     "ci", "hi", "wi", "co", "ho", "wo", "inputs", "outputs", "kh", "kw", "sh", "sw",
-    "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "zeros", "distinct", "consumers", "mode",
+    "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "zeros", "distinct", "consumers", "shared",
+    "mode",
 )  # fmt: skip
-_CONTEXT = ("producer", "producer2", "consumer", "consumer2", "consumers")
+_CONTEXT = ("producer", "producer2", "consumer", "consumer2", "consumers", "shared")
 _LOGARITHMS = ("macs", "weights", "encoded", "in_elements", "in_second", "out_elements", "group")
 
 

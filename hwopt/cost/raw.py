@@ -18,7 +18,8 @@ Column = npt.NDArray[np.float64]
 OPS = (
     "Sub", "Div", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool", "Clip", "Relu", "LeakyRelu",
     "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Silu", "Slice", "Min", "Max", "Abs",
-    "ReduceMean", "MatMul",
+    "ReduceMean", "MatMul", "PRelu", "Gelu", "Sqrt", "Pow", "ReduceSum", "ReduceMax", "BatchNormalization",
+    "LayerNormalization", "InstanceNormalization", "DepthToSpace",
 )  # fmt: skip
 ACTIVATIONS = (
     "",
@@ -47,7 +48,7 @@ FIELDS = (
     "in_elements", "in_largest", "in_second", "inputs", "out_elements", "outputs",
     "kh", "kw", "sh", "sw", "pad_top", "pad_left", "pad_bottom", "pad_right", "dilation", "group",
     "macs", "weights", "bias", "zeros", "distinct", "encoded",
-    "producer", "producer2", "consumer", "consumer2", "consumers", "mode",
+    "producer", "producer2", "consumer", "consumer2", "consumers", "shared", "mode",
 )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def _row(s: Signature) -> tuple[float, ...]:
         _neighbour(s.consumers, 0),
         _neighbour(s.consumers, 1),
         len(s.consumers),
+        s.shared,
         _mode(s),
     )
 

@@ -56,12 +56,14 @@ class Ground:
         self.block += 1
 
     def model(self, *outputs: ir.Value) -> ir.Model:
-        """The finished model; its outputs are those given."""
+        """The finished model; its outputs are those given, and nothing in it is computed in vain."""
+        nodes = _needed(self._nodes, outputs)
+        read = {id(value) for node in nodes for value in node.inputs}
         graph = ir.Graph(
             self._inputs,
             list(outputs),
-            nodes=self._nodes,
-            initializers=self._initializers,
+            nodes=nodes,
+            initializers=[value for value in self._initializers if id(value) in read],
             opset_imports={"": self._opset},
             name=self.name,
         )
@@ -128,3 +130,14 @@ class Ground:
         )
         self._initializers.append(value)
         return value
+
+
+def _needed(nodes: Sequence[ir.Node], outputs: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes, in their order, that the outputs depend on."""
+    wanted = {id(value) for value in outputs}
+    kept = []
+    for node in reversed(nodes):
+        if any(id(value) in wanted for value in node.outputs):
+            kept.append(node)
+            wanted.update(id(value) for value in node.inputs)
+    return kept[::-1]

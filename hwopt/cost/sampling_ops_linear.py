@@ -81,7 +81,13 @@ def gemm(net: Net, x: ir.Value) -> ir.Value:
 
 
 def matmul(net: Net, x: ir.Value) -> ir.Value:
-    """A matrix product of a token sequence with constant weights, mostly with a bias."""
+    """A matrix product of a token sequence with constant weights, mostly with a bias.
+
+    Some are as wide as an alphabet: the last layer of a recogniser of text.
+    """
+    if net.rng.random() < 0.2:
+        rows = net.input(1, log_uniform(net.rng, 4, 96), log_uniform(net.rng, 32, 192))
+        return nodes.linear(net, rows, log_uniform(net.rng, 1024, 8192), net.rng.random() < 0.7)
     return nodes.linear(net, tokens(net), log_uniform(net.rng, 16, 1024), net.rng.random() < 0.7)
 
 

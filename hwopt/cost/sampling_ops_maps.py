@@ -152,9 +152,12 @@ def arrange(net: Net, x: ir.Value) -> ir.Value:
 
 
 def softmax(net: Net, x: ir.Value) -> ir.Value:
-    """Softmax over a class vector, or over rows of scores."""
-    if net.rng.random() < 0.5:
+    """Softmax over a class vector, over rows of scores, or over an alphabet at every place of a text."""
+    draw = net.rng.random()
+    if draw < 0.4:
         return net.softmax(net.input(1, log_uniform(net.rng, 2, 1280)))
+    if draw < 0.6:
+        return net.softmax(net.input(1, log_uniform(net.rng, 4, 96), log_uniform(net.rng, 512, 8192)))
     n = log_uniform(net.rng, 4, 160)
     return net.softmax(net.input(1, int(net.rng.choice([1, 2, 4])), n, n))
 
