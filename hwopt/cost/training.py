@@ -32,12 +32,12 @@ Column = npt.NDArray[np.float64]
 class Settings:
     """Size and speed of training. Deeper and longer is more accurate, larger and slower."""
 
-    depth: int = 10
-    rounds: int = 300
-    eta: float = 0.08
+    depth: int = 11
+    rounds: int = 350
+    eta: float = 0.07
     subsample: float = 0.8
     columns: float = 0.5
-    min_child_weight: float = 1.0
+    min_child_weight: float = 2.0
     members: int = 3
     seed: int = 0
 

@@ -17,6 +17,7 @@ from hwopt.signature import GRAPH_INPUT, GRAPH_OUTPUT
 from hwopt.target import Target
 
 _TRIED_ROWS = 4000  # of which designs are told apart
+_CLEARLY = 0.8  # between operators data stays on chip, unless measurements clearly say otherwise
 _BETTER = 0.98  # share of the error that a design has to leave at most, or none is assumed
 
 
@@ -26,12 +27,16 @@ def choose_view(rows: Sequence[Sample], target: Target) -> View:
     stream = fit_stream(numbers, np.array([row.weight_bytes for row in rows], np.float64), target)
     numbers["stored"] = stored(numbers, target, stream)
     log_cycles = np.log([row.latency_us * target.clock_mhz for row in rows])
-    left = [np.var(log_cycles - np.log(roofline(numbers, target, s).cycles)) for s in (False, True)]
-    streamed = bool(left[1] < left[0])
+    left = [_spread(log_cycles - np.log(roofline(numbers, target, s).cycles)) for s in (False, True)]
+    streamed = left[1] < _CLEARLY * left[0]
     tiling = _tiling(numbers, log_cycles, target, streamed)
     numbers |= tile_columns(numbers, target, tiling)
     rates = fit_rates(numbers, roofline(numbers, target, streamed), target, log_cycles)
     return View(streamed, _has_context(rows), rates, stream, tiling)
+
+
+def _spread(errors: Column) -> float:
+    return float(np.abs(errors - np.median(errors)).mean())
 
 
 def _has_context(rows: Sequence[Sample]) -> bool:
