@@ -29,8 +29,8 @@ class Design:
     one by one, which then are as many as fit where a tile covers the image. units: rows, columns
     and channels of the output that are computed at once, where the array can be arranged in several
     ways (the one that wastes least is taken); () for what target.toml says. taps: kernel taps that
-    are computed at once where the array spends its input lanes on them; least: of them, at the end
-    of a kernel.
+    are computed at once where the array spends its input lanes on them; least: so many are computed
+    for the rest of a kernel, 0 for all.
     """
 
     largest: tuple[int, int, int]
@@ -38,7 +38,7 @@ class Design:
     alone: tuple[tuple[float, float], ...] = ()
     units: tuple[tuple[int, int, int], ...] = ()
     taps: int = 4
-    least: int = 4
+    least: int = 0
 
 
 DESIGNS: dict[str, Design] = {
@@ -55,6 +55,7 @@ NAMES = (
 
 _REDUCING = ("conv", "grouped", "pointwise", "transposed", "gemm", "matmul")
 _DEPTH_STEP = 16
+_ASKEW = 0.3  # weight of proportions
 _SMALL = 4  # rows and columns: tiles up to here are made as deep as they can be
 _KEY = ("hi", "wi", "ci", "ho", "wo", "co", "kh", "kw", "sh", "sw", "dilation", "group")
 
@@ -129,12 +130,25 @@ def _best(
     spent = _taps(taps, design)
     by_taps = _use(own_inputs, unit.inputs) * taps / spent >= _use(own_inputs, 4 * unit.inputs)
     by_taps = by_taps & reducing
-    slice_ = np.minimum(_up(own_inputs, unit.inputs), np.where(by_taps, 16.0, 4.0 * unit.inputs))
-    in_height = _up((height - 1) * s["sh"] + (s["kh"] - 1) * s["dilation"] + 1, unit.height)
-    in_width = _up((width - 1) * s["sw"] + (s["kw"] - 1) * s["dilation"] + 1, unit.width)
+    slice_ = np.where(by_taps, 16.0, 4.0 * unit.inputs)
+    in_height = (height - 1) * s["sh"] + (s["kh"] - 1) * s["dilation"] + 1
+    in_width = (width - 1) * s["sw"] + (s["kw"] - 1) * s["dilation"] + 1
+    if design.alone:  # inputs are laid out by the slice
+        wide = by_taps | ~reducing
+        in_height = np.where(wide, _up(in_height, 2), in_height)
+        in_width = np.where(wide, _up(in_width, 4), _up(in_width, 2))
+    else:
+        slice_ = np.minimum(_up(own_inputs, unit.inputs), slice_)
+        in_height, in_width = _up(in_height, unit.height), _up(in_width, unit.width)
     small = (height <= _SMALL) & (width <= _SMALL)
-    deep = small | ((height >= s["ho"]) & (width >= s["wo"]) & ~reducing & bool(design.alone))
+    covering = (height >= s["ho"]) & (width >= s["wo"])
+    alone = ~reducing & bool(design.alone)
+    deep = small | alone
     bytes_ = in_height * in_width * target.element_bytes
+    ahead = _up((unit.height - 1) * s["sh"] + (s["kh"] - 1) * s["dilation"] + 1, unit.height) * in_width
+    largest = max((inputs for _, inputs in design.alone), default=0.0) * target.macs_per_cycle
+    once = covering & (bytes_ * _up(s["co"], _DEPTH_STEP) <= largest)
+    bytes_ = bytes_ + np.where(alone & ~once, ahead * target.element_bytes, 0.0)
     depth = _depth(s, height * width, bytes_, slice_, deep, unit, target, design)
     passes = np.ceil(s["co"] / np.maximum(depth, 1.0))
     blocks = np.ceil(s["ho"] / height) * np.ceil(s["wo"] / width)
@@ -144,6 +158,7 @@ def _best(
     weights = taps * own_inputs * s["co"] * s["weighted"]
     cost = (fetched + weights * blocks) * np.where(whole, 0.5, 1.0)
     cost = cost * (1.0 + 1e-6 * np.where(small, -height * width, 0.01 * depth))  # of equal ones
+    cost = np.where(alone, _uncovered(s, height, width, depth, unit), cost)
     chosen = np.argmin(np.where(depth > 0, cost, np.inf), axis=1)[:, None]
 
     def take(column: Column) -> Column:
@@ -175,6 +190,14 @@ def _best(
         "by_taps": by_taps[:, 0].astype(np.float64),
         "depth_passes": take(passes),
     }
+
+
+def _uncovered(s: Mapping[str, Column], height: Column, width: Column, depth: Column, unit: _Unit) -> Column:
+    """How far a tile is from the whole image, then from all channels, then from the image's proportions."""
+    tall, wide = _up(s["ho"], unit.height), _up(s["wo"], unit.width)
+    coverage = 1.0 + np.abs(1.0 - tall * wide / (height * width))
+    channels = 1.0 + np.abs(1.0 - _up(s["co"], _DEPTH_STEP) / np.maximum(depth, 1.0)) / 10.0
+    return np.asarray(coverage * channels * (1.0 + _ASKEW * np.abs(np.log(height / width * wide / tall))))
 
 
 def _depth(
@@ -215,8 +238,10 @@ def _depth(
 
 def _taps(taps: Column, design: Design) -> Column:
     """Taps with those that are computed in vain at the end of a kernel."""
+    if not design.least:
+        return _up(taps, design.taps)
     rest = np.mod(taps, design.taps)
-    return np.asarray(taps - rest + np.where(rest > 0, np.maximum(rest, design.least), 0.0))
+    return np.asarray(taps - rest + np.maximum(rest, design.least))
 
 
 def _count(size: Column, tile: Column) -> Column:
