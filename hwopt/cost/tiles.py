@@ -26,11 +26,13 @@ class Design:
 
     largest: rows, columns and channels that no tile exceeds. buffers: pairs of partial sums and
     bytes of inputs; a tile has to fit one of them. alone: the same for operators that take channels
-    one by one, which then are as many as fit where a tile covers the image. units: rows, columns
+    one by one, where that differs. units: rows, columns
     and channels of the output that are computed at once, where the array can be arranged in several
     ways (the one that wastes least is taken); () for what target.toml says. taps: kernel taps that
     are computed at once where the array spends its input lanes on them; least: so many are computed
-    for the rest of a kernel, 0 for all.
+    for the rest of a kernel, 0 for all. sliced: the input buffer holds whole slices of channels, and
+    the rows that come next; then operators that take channels one by one get tiles that cover the
+    image, and as many channels as fit.
     """
 
     largest: tuple[int, int, int]
@@ -39,13 +41,14 @@ class Design:
     units: tuple[tuple[int, int, int], ...] = ()
     taps: int = 4
     least: int = 0
+    sliced: bool = False
 
 
 DESIGNS: dict[str, Design] = {
     "shared": Design((32, 64, 128), ((8.0, 48.0), (16.0, 16.0))),
-    "two-core": Design((32, 64, 128), ((8.0, 24.0), (16.0, 8.0))),
+    "two-core": Design((32, 64, 128), ((4.0, 24.0), (8.0, 8.0)), (), ((2, 2, 8),)),
     "split": Design(
-        (128, 128, 1024), ((8.0, 8.0),), ((16.0, 16.0),), ((2, 2, 32), (1, 4, 32), (2, 4, 16)), 5, 2
+        (128, 128, 1024), ((8.0, 8.0),), ((16.0, 16.0),), ((2, 2, 32), (1, 4, 32), (2, 4, 16)), 5, 2, True
     ),
 }
 NAMES = (
@@ -133,7 +136,7 @@ def _best(
     slice_ = np.where(by_taps, 16.0, 4.0 * unit.inputs)
     in_height = (height - 1) * s["sh"] + (s["kh"] - 1) * s["dilation"] + 1
     in_width = (width - 1) * s["sw"] + (s["kw"] - 1) * s["dilation"] + 1
-    if design.alone:  # inputs are laid out by the slice
+    if design.sliced:  # inputs are laid out by the slice
         wide = by_taps | ~reducing
         in_height = np.where(wide, _up(in_height, 2), in_height)
         in_width = np.where(wide, _up(in_width, 4), _up(in_width, 2))
@@ -142,7 +145,7 @@ def _best(
         in_height, in_width = _up(in_height, unit.height), _up(in_width, unit.width)
     small = (height <= _SMALL) & (width <= _SMALL)
     covering = (height >= s["ho"]) & (width >= s["wo"])
-    alone = ~reducing & bool(design.alone)
+    alone = ~reducing & design.sliced
     deep = small | alone
     bytes_ = in_height * in_width * target.element_bytes
     ahead = _up((unit.height - 1) * s["sh"] + (s["kh"] - 1) * s["dilation"] + 1, unit.height) * in_width
