@@ -95,7 +95,10 @@ def _flops_linear(rows: Sequence[Sample]) -> Price:
 
 
 def _flops_loglog(rows: Sequence[Sample]) -> Price:
-    """log latency = a + b log FLOPs; elements where an operator has no FLOPs."""
+    """log latency = a + b log FLOPs; elements where an operator has no FLOPs. What was free has no log."""
+    rows = [row for row in rows if row.latency_us > 0]
+    if not rows:
+        return lambda asked: np.zeros(len(asked))
     work = np.log1p(_work([row.signature for row in rows]))
     latency = np.log(_latencies(rows))
     if np.ptp(work) == 0 or len(rows) < 3:

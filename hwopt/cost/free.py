@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xgboost
 
+from hwopt.signature import Signature
+
 Matrix = npt.NDArray[np.float32]
 Column = npt.NDArray[np.float64]
 
@@ -30,8 +32,17 @@ _PARAMETERS = {
 _ROUNDS = 80  # few: a family that was never seen should leave it in doubt
 
 
+def classes(signatures: Sequence[Signature]) -> list[str]:
+    """The kind of each group, and whether an input is needed elsewhere too.
+
+    Told apart because one reason is decisive: what others read cannot be written in place, so a
+    kind that was never free with such an input is not free there in a new network either.
+    """
+    return [f"{s.kind} shared" if s.shared else s.kind for s in signatures]
+
+
 def free_kinds(kinds: Sequence[str], cycles: Column) -> tuple[str, ...]:
-    """Kinds of which some operators were free."""
+    """Classes of which some operators were free."""
     words = np.array(kinds)
     return tuple(sorted(k for k in set(kinds) if (cycles[words == k] <= 0).sum() >= _LEAST_ROWS))
 

@@ -13,7 +13,7 @@ import xgboost
 from hwopt.cost import reach, uncertainty
 from hwopt.cost.bundle import Header
 from hwopt.cost.features import Matrix, View, features_of
-from hwopt.cost.free import chances
+from hwopt.cost.free import chances, classes
 from hwopt.cost.raw import table
 from hwopt.cost.reach import Reach
 from hwopt.cost.uncertainty import Calibration, signs_of
@@ -100,7 +100,7 @@ class CostModel:
         outside = (self._reach or Reach()).outside(signatures, rows)
         unknown = np.array([not self.knows(s) for s in signatures], bool)
         extrapolated = unknown if self._reach is None else outside.extrapolated | unknown
-        chance = chances(self._free, self.header.free_kinds, matrix, [s.kind for s in signatures])
+        chance = chances(self._free, self.header.free_kinds, matrix, classes(signatures))
         signs = signs_of(disagreement, outside)
         return base + members.mean(axis=0), signs, extrapolated, disagreement, chance
 

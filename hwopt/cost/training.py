@@ -12,7 +12,7 @@ import xgboost
 from hwopt.cost.bundle import Header
 from hwopt.cost.dataset import Sample
 from hwopt.cost.features import FEATURE_VERSION, Matrix, features
-from hwopt.cost.free import fit_free, free_kinds
+from hwopt.cost.free import classes, fit_free, free_kinds
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
 from hwopt.cost.raw import table
 from hwopt.cost.reach import reach_of
@@ -75,7 +75,7 @@ def train(samples: Sequence[Sample], target: Target, settings: Settings, data_sh
     view = choose_view(rows, target)
     matrix, base = features([s.signature for s in everything], target, view)
     cycles = np.array([s.latency_us * target.clock_mhz for s in everything])
-    words = [s.signature.kind for s in everything]
+    words = classes([s.signature for s in everything])
     free = fit_free(matrix, words, cycles)
     extras = {name: bytes(b.save_raw("ubj")) for name, b in (("stream", view.stream), ("free", free)) if b}
     took = cycles > 0
