@@ -32,7 +32,7 @@ def landscape_plot(
             _dots(axes, [p for p in known if (p.operator, p.size) == (operator, size)], multiples, word)
             axes.set_title(f"{operator}, {size} x {size}", fontsize=8)
             axes.set_ylim(bottom=0)
-    figure.supxlabel("channels in and out", fontsize=8)
+    panels[-1][len(SIZES) // 2].set_xlabel("channels in and out", fontsize=8)
     figure.supylabel("latency, µs", fontsize=8)
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -43,6 +43,8 @@ def _dots(axes: Axes, points: Sequence[Point], multiples: Sequence[int], word: s
     """The oracle's points: open where no multiple divides the channels, darker for larger ones."""
     for number, multiple in enumerate((0, *sorted(multiples))):
         own = [p for p in points if marked(p.channels, multiples) == multiple]
+        if not own:
+            continue
         colour = GREY if multiple == 0 else _SHADES[min(number, len(_SHADES)) - 1]
         axes.plot(
             [p.channels for p in own],
