@@ -16,7 +16,7 @@ DEFAULT_ORACLE = "zigzag"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _PIN = re.compile(r"(?ms)^\[cost_model\]\n.*?(?=^\[|\Z)")
 # What was measured and fitted is of the old target, and says nothing of the new one.
-_LEFT_BEHIND = (".csv.xz", ".ubj.xz", ".md", ".part", ".png", ".svg")
+_LEFT_BEHIND = (".csv.xz", ".ubj.xz", ".md", ".part", ".png", ".svg", "landscape.csv", "accuracy.json")
 
 
 def new_target(folder: Path, oracle: str = DEFAULT_ORACLE) -> list[Path]:

@@ -22,7 +22,7 @@ def single_groups(origins: Iterable[Sample], target: Target) -> Iterator[Sample]
     for origin in origins:
         parts = partition(origin.model, infer_shapes(origin.model, {}), target).subgraphs
         for index, group in enumerate(parts):
-            alone = replace(group.signature, producers=(), consumers=())
+            alone = replace(group.signature, producers=(), consumers=(), shared=0)
             if group.priced and group.kind != VIEW and alone not in seen:
                 seen.add(alone)
                 model = cut(origin.model, group.nodes)

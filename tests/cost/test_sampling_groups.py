@@ -38,7 +38,7 @@ def target() -> Target:
 
 
 def alone(signatures: Sequence[Signature]) -> Counter[Signature]:
-    return Counter(replace(s, producers=(), consumers=()) for s in signatures)
+    return Counter(replace(s, producers=(), consumers=(), shared=0) for s in signatures)
 
 
 @pytest.mark.parametrize("rules", [NONE, SOME], ids=lambda rules: rules.name)
