@@ -55,6 +55,10 @@ def targets_measure(
         Path | None,
         typer.Option(metavar="MODEL", help="Draw variants of this model's operators; adds to what is there."),
     ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="KIND,...", help="Draw operators of these kinds alone: softmax,grouped."),
+    ] = None,
     input_shape: Annotated[
         list[str] | None,
         typer.Option("--input-shape", metavar="NAME:1,3,224,224", help="Shape of a dynamic input of MODEL."),
@@ -95,12 +99,13 @@ def targets_measure(
     path = _out_file(found, target, out, adds, force)
     plan = CampaignPlan(
         samples=samples,
-        whole=whole if whole is not None else 0 if around else _WHOLE,
+        whole=whole if whole is not None else 0 if around or only else _WHOLE,
         whole_seeds=whole_seeds,
         seed=seed,
         layers=layers_alone(found.oracle.name, found.oracle.options) if layers is None else layers,
         model=None if around is None else load_model(around),
         input_shapes=dict(parse_shape(text) for text in input_shape or ()),
+        only=tuple(word.strip() for word in (only or "").split(",") if word.strip()),
     )
     oracle = make_oracle(found, command=oracle_command, table=table, workers=workers)
     with closed_after(oracle):

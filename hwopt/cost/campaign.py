@@ -15,7 +15,7 @@ from itertools import chain
 import onnx_ir as ir
 
 from hwopt.cost import dataset
-from hwopt.cost.sampling import Sample, distinct_layers, samples, whole_networks
+from hwopt.cost.sampling import Sample, distinct_layers, operators, samples, whole_networks
 from hwopt.cost.sampling_around import around
 from hwopt.cost.sampling_groups import single_groups
 from hwopt.errors import BadInput
@@ -37,7 +37,8 @@ class CampaignPlan:
     whole: complete networks of each of `whole_seeds` seeds in a row, held out by fits. layers: every
     part is cut into single layers and each distinct one is measured once: right for oracles that
     price layers alone. Where the oracle only times whole models the cut is along fused groups,
-    and no whole network is drawn: it would teach nothing.
+    and no whole network is drawn: it would teach nothing. only: kinds of hwopt.cost.sampling_ops;
+    where given, samples are random operators of these kinds and nothing else.
     """
 
     samples: int
@@ -47,6 +48,7 @@ class CampaignPlan:
     model: ir.Model | None = None
     whole_seeds: int = 1
     input_shapes: Mapping[str, Shape] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
 
     @property
     def drawn(self) -> int:
@@ -59,7 +61,7 @@ def draw(plan: CampaignPlan, target: Target, on_drawn: OnDrawn | None = None) ->
 
     Raises BadInput where there is nothing to vary in the model that samples shall lie around.
     """
-    parts = samples(plan.seed, 0, plan.samples) if plan.model is None else _around(plan, plan.model)
+    parts = _parts(plan)
     seeds = range(plan.seed, plan.seed + plan.whole_seeds)
     whole = chain.from_iterable(whole_networks(seed, plan.whole) for seed in seeds)
     tell = on_drawn or (lambda drawn: None)
@@ -70,6 +72,15 @@ def draw(plan: CampaignPlan, target: Target, on_drawn: OnDrawn | None = None) ->
     ops = frozenset(op for engine in target.engines for op in engine.ops)
     layers = distinct_layers(_counted(parts, tell, 0), ops)
     return chain(layers, _counted(whole, tell, plan.samples))
+
+
+def _parts(plan: CampaignPlan) -> Iterator[Sample]:
+    """What is drawn beside whole networks."""
+    if plan.model is not None:
+        return _around(plan, plan.model)
+    if plan.only:
+        return operators(plan.seed, 0, plan.samples, plan.only)
+    return samples(plan.seed, 0, plan.samples)
 
 
 def _counted(items: Iterable[Sample], tell: OnDrawn, before: int) -> Iterator[Sample]:

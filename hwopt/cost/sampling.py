@@ -7,7 +7,7 @@ shapes. Sample i of a seed is always the same model, whatever else is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,9 +27,12 @@ from hwopt.cost.sampling_families import FAMILIES, FAMILY_WEIGHTS
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_ops import OPERATOR_WEIGHTS, OPERATORS, operator_net
 from hwopt.cost.sampling_weights import random_style
+from hwopt.errors import BadInput
+from hwopt.wording import unknown
 
 FAMILY_SHARE = 0.7
 OPERATOR_FAMILY = "operators"
+_CHOSEN = 2  # tells the random streams of chosen kinds apart from all others
 INPUT_SIZES = (96, 112, 128, 160, 192, 224)
 WHOLE_SIZES = (224, 192, 160, 128, 96)
 ACTS = ("relu6", "relu6", "relu6", "relu", "relu", "relu", "hswish", "leaky", "leaky", "silu", "silu")
@@ -79,6 +82,20 @@ def samples(seed: int, start: int, stop: int) -> Iterator[Sample]:
     """Training samples start..stop-1 of a seed."""
     for index in range(start, stop):
         yield sample(seed, index)
+
+
+def operators(seed: int, start: int, stop: int, kinds: Sequence[str]) -> Iterator[Sample]:
+    """Random operators of these kinds only: for what a target's measurements have too few of.
+
+    Raises BadInput for a kind that nothing draws.
+    """
+    for kind in kinds:
+        if kind not in OPERATORS:
+            raise BadInput(unknown("kind of operator", kind, sorted(OPERATORS)))
+    chosen = {kind: OPERATORS[kind] for kind in kinds}
+    for index in range(start, stop):
+        model = operator_net((seed, _CHOSEN, index), chosen, {})
+        yield Sample(_name("only", seed, index), OPERATOR_FAMILY, "", without_unused_inputs(model))
 
 
 def whole_networks(seed: int, count: int = 76) -> Iterator[Sample]:

@@ -18,6 +18,8 @@ from hwopt.cost.sampling_cut import ACTIVATIONS, cut, fused_groups, macs, shape_
 from hwopt.cost.sampling_net import Net
 from hwopt.cost.sampling_shapes import dims
 from hwopt.cost.sampling_weights import WeightStyle, draw_weight
+from hwopt.errors import BadInput
+from hwopt.ir import model_bytes
 from hwopt.nodes import constant_array, convs
 
 EDGE_OPS = frozenset({"Conv", "DepthwiseConv", "Gemm", "MatMul", "Add"})
@@ -173,3 +175,15 @@ def test_around_keeps_to_the_model_it_is_given() -> None:
 
 def _digest(model: ir.Model) -> str:
     return hashlib.sha256(ir.to_proto(model).SerializeToString()).hexdigest()
+
+
+def test_chosen_kinds_of_operators_alone_are_drawn_and_others_named() -> None:
+    drawn = list(sampling.operators(3, 0, 12, ("softmax", "grouped")))
+    assert {item.family for item in drawn} == {sampling.OPERATOR_FAMILY}
+    ops = [node.op_type for item in drawn for node in item.model.graph]
+    assert set(ops) & {"Softmax", "Conv"} == {"Softmax", "Conv"}
+    assert [model_bytes(a.model) for a in sampling.operators(3, 5, 7, ("softmax", "grouped"))] == [
+        model_bytes(item.model) for item in drawn[5:7]
+    ]
+    with pytest.raises(BadInput, match="did you mean 'grouped'"):
+        next(sampling.operators(3, 0, 1, ("gruoped",)))
