@@ -44,7 +44,7 @@ def _dots(axes: Axes, points: Sequence[Point], multiples: Sequence[int], word: s
     for number, multiple in enumerate((0, *sorted(multiples))):
         own = [p for p in points if marked(p.channels, multiples) == multiple]
         if not own and not multiple:
-            continue  # the legend names every multiple that the target lists, and others only where there are some
+            continue  # the legend names every listed multiple, and others only where there are some
         colour = GREY if multiple == 0 else _SHADES[min(number, len(_SHADES)) - 1]
         axes.plot(
             [p.channels for p in own],
