@@ -25,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import queue
+import re
 import shlex
 import shutil
 import tempfile
@@ -199,11 +200,9 @@ def _template(target: Target, command: str | Sequence[str] | None) -> tuple[str,
 
 
 def _filled(argv: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The template with its placeholders replaced, argument by argument."""
-    filled = list(argv)
-    for placeholder, value in values.items():
-        filled = [part.replace(placeholder, value) for part in filled]
-    return filled
+    """The template with its placeholders replaced, argument by argument, in one pass."""
+    known = re.compile("|".join(map(re.escape, values)))
+    return [known.sub(lambda found: values[found[0]], part) for part in argv]
 
 
 def _combined(job: Job, reports: Sequence[Report], call_us: float) -> Answer:
