@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, R
 _FILE = "measurements.sqlite"
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _LOCK_TIMEOUT_S = 60.0
+_LOCK_RETRY_S = 0.01
 _KEYS_PER_QUERY = 500  # sqlite refuses more than 999 parameters in old builds
 _log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def _connect(location: str) -> sqlite3.Connection:
     """Opens (and creates) the table; raises sqlite3.DatabaseError for a damaged file."""
     db = sqlite3.connect(location, timeout=_LOCK_TIMEOUT_S)
     try:
-        db.execute("PRAGMA journal_mode=WAL")
+        _use_write_ahead_log(db)
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute(_TABLE)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
@@ -133,6 +135,24 @@ def _connect(location: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _use_write_ahead_log(db: sqlite3.Connection) -> None:
+    """Switches the file to a write-ahead log, waiting for another process that does the same.
+
+    Two processes that open a new file together each hold a read lock that the other's switch
+    needs gone; sqlite answers "busy" at once there, without waiting its timeout.
+    """
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            primary = error.sqlite_errorcode & 0xFF  # the low byte; the rest says which kind of busy
+            if primary != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_RETRY_S)
 
 
 def _connect_or_memory(path: Path) -> sqlite3.Connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -137,6 +138,24 @@ def test_two_processes_write_at_once(tmp_path: Path) -> None:
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
     with Cache(tmp_path) as cache:
         assert len(cache.get_many([f"{name}{n}" for name in "ab" for n in range(50)])) == 100
+
+
+def test_many_processes_open_a_new_file_together(tmp_path: Path) -> None:
+    """The switch to a write-ahead log answers "busy" at once when two processes race for it."""
+    script = (
+        "import sys, time; from pathlib import Path; from hwopt.oracles.cache import Cache\n"
+        "start = float(sys.argv[1])\n"
+        "for n in range(20):\n"
+        "    time.sleep(max(0.0, start + n * 0.05 - time.time()))\n"
+        "    with Cache(Path(sys.argv[2]) / str(n)) as cache: cache.put_many({sys.argv[3]: '1'})\n"
+    )
+    names = "abcd"
+    command = [sys.executable, "-c", script, str(time.time() + 2.0), str(tmp_path)]
+    processes = [subprocess.Popen([*command, name]) for name in names]
+    assert [process.wait(timeout=120) for process in processes] == [0] * len(names)
+    for n in range(20):
+        with Cache(tmp_path / str(n)) as cache:
+            assert set(cache.get_many(list(names))) == set(names)
 
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
