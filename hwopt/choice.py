@@ -113,6 +113,7 @@ class Pass(ABC):
     stage: Stage
     risk: Risk  # the highest risk among its values
     summary: str  # one line: before --> after
+    changes_interface: bool = False  # offered only where the user allows the interface to change
 
     @abstractmethod
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:

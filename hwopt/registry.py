@@ -51,18 +51,26 @@ def all_passes() -> tuple[Pass, ...]:
     return tuple(sorted(found, key=lambda item: (item.stage, item.name)))
 
 
-def select_passes(names: Sequence[str] = (), disabled: Sequence[str] = ()) -> tuple[Pass, ...]:
+def select_passes(
+    names: Sequence[str] = (), disabled: Sequence[str] = (), *, interface_may_change: bool = False
+) -> tuple[Pass, ...]:
     """The passes of these names (all of them where none is given), without the disabled ones.
 
-    Raises BadInput for an unknown name in either list.
+    Passes that change the model's interface are left out unless it may change. Raises BadInput for
+    an unknown name in either list, and for naming such a pass where the interface may not change.
     """
     available = all_passes()
     known = [item.name for item in available]
     for name in [*names, *disabled]:
         if name not in known:
             raise BadInput(unknown("pass", name, known))
+    closed = {item.name for item in available if item.changes_interface and not interface_may_change}
+    for name in names:
+        if name in closed:
+            raise BadInput(f"--passes {name}: it changes the interface; give --allow-interface-change too")
+    left_out = closed | set(disabled)
     return tuple(
-        item for item in available if (not names or item.name in names) and item.name not in disabled
+        item for item in available if (not names or item.name in names) and item.name not in left_out
     )
 
 

@@ -84,7 +84,7 @@ def settle(
         last = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
         if all(limit.met for limit in last.limits):
             return last
-        budget = _tightened(budget, last.limits)
+        budget = tightened(budget, last.limits)
     raise BudgetNotMet(_closest(work, problem, targets, last))
 
 
@@ -178,7 +178,8 @@ def latency_that_counts(
     return predicted.value + predicted.spread, predicted.source.value
 
 
-def _tightened(budget: Budget, limits: tuple[Checked, ...]) -> Budget:
+def tightened(budget: Budget, limits: tuple[Checked, ...]) -> Budget:
+    """The budget with every limit that broke on the figure that counts moved in by its excess."""
     for limit in limits:
         if limit.met:
             continue
