@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hwopt.damage import Damage
+from hwopt.link import Link, Point, estimated, prior, suffered
 from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.milp import solve
 from hwopt.search.problem import Budget, Outcome, objective_value
@@ -13,10 +14,6 @@ from hwopt.settings import AccuracyLimit
 from hwopt.trace import Listeners, Progress, emit
 
 MAX_ROUNDS = 5
-# First guess of a metric's drop per unit of added-up damage (KL): what EfficientNet-Lite0 showed.
-# It only decides where the rounds begin; every round measures it anew.
-DROP_PER_DAMAGE = 0.33
-CONFIDENCE = 1.645  # standard errors: 95%, one-sided
 SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
 
 
@@ -32,37 +29,28 @@ class Round:
 
 @dataclass(frozen=True)
 class Decision:
-    """The plan that was settled on. rounds: everything that was measured on the way to it."""
+    """The plan that was settled on.
+
+    rounds: everything that was measured on the way to it; link: what the measurements say of how
+    damage adds up, None where nothing was measured.
+    """
 
     assignment: Assignment
     predicted: Price
     outcome: Outcome
     damage: Damage | None
     rounds: tuple[Round, ...]
+    link: Link | None = None
 
 
 def first_guess(limit: AccuracyLimit) -> float:
     """The added-up damage at which the limit is expected before anything was measured."""
-    return limit.value / (DROP_PER_DAMAGE if limit.name == "max_drop" else 1.0)
+    return prior(limit).allowed(limit)
 
 
 def broken(damage: Damage, limit: AccuracyLimit) -> bool:
     """Whether the measured damage is beyond the limit, as `suffered` tells it."""
     return suffered(damage, limit) > limit.value
-
-
-def suffered(damage: Damage, limit: AccuracyLimit) -> float:
-    """The figure that the limit speaks of.
-
-    A drop is the larger of the one that was counted and the one that is expected, the latter with
-    its error to spare: among plans that are all within the noise of a few hundred samples, the
-    search would find the lucky one. On EfficientNet-Lite0 with 250 images a plan picked by its
-    counted drop alone, 2.8 points, lost 7.4 on other images; by its expected drop alone, 5.6.
-    """
-    if limit.name == "max_drop" and damage.drop is not None:
-        expected = damage.expected_drop
-        return max(damage.drop.value, expected.value + CONFIDENCE * expected.error if expected else 0.0)
-    return damage.divergence
 
 
 def decide_exact(problem: Problem, budget: Budget, seed: int) -> Decision | None:
@@ -113,8 +101,15 @@ def decide_lossy(
             failed = min(failed, decision.predicted.damage)
         if not decision.assignment or failed - held < SMALLEST_STEP * held:
             break
-        allowed = _next_limit(measured, limit, held, failed)
-    return None if best is None else replace(best, rounds=tuple(rounds))
+        allowed = _next_limit(link_of(rounds, limit).allowed(limit), held, failed)
+    link = link_of(rounds, limit) if rounds else None
+    return None if best is None else replace(best, rounds=tuple(rounds), link=link)
+
+
+def link_of(rounds: Sequence[Round], limit: AccuracyLimit) -> Link:
+    """What these rounds say of the link between single damage, joint damage and the limit's figure."""
+    points = [Point(r.predicted.damage, r.damage.divergence, suffered(r.damage, limit)) for r in rounds]
+    return estimated(points, limit)
 
 
 def _known(rounds: list[Round], assignment: Mapping[str, str]) -> Round | None:
@@ -126,11 +121,8 @@ def _better(one: Decision, two: Decision, budget: Budget) -> bool:
     return objective_value(one.predicted, objective) < objective_value(two.predicted, objective)
 
 
-def _next_limit(measured: Round, limit: AccuracyLimit, held: float, failed: float) -> float:
-    """Where the measurement says the limit lies, kept well inside what is still open."""
-    added_up = max(measured.predicted.damage, 1e-9)
-    rate = max(suffered(measured.damage, limit), 0.1 * limit.value) / added_up
-    wished = limit.value / max(rate, 1e-12)
+def _next_limit(wished: float, held: float, failed: float) -> float:
+    """Where the measurements say the limit lies, kept well inside what is still open."""
     if failed == float("inf"):
         return min(max(wished, 1.25 * max(held, 1e-9)), 2.5 * max(held, 1e-9))
     room = failed - held
