@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from hwopt import __version__
 from hwopt.choice import Skip
 from hwopt.damage import Damage
-from hwopt.link import suffered
 from hwopt.ir import interface
+from hwopt.link import suffered
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
