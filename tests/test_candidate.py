@@ -1,0 +1,93 @@
+"""The mildest plan that needs training: how it is chosen, and that the search never sees it otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from hwopt.candidate import mildest, opened, removed, retrain_values, without_retrain
+from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
+from hwopt.estimate import Estimate, Source
+from hwopt.scope import Price, Problem, Scope
+from hwopt.search import Budget, Objective
+from hwopt.search.milp import solve
+
+
+def us(value: float) -> Estimate:
+    return Estimate(value, 0.0, Source.PREDICTED)
+
+
+def value(choice: str, name: str, risk: Risk) -> Value:
+    return Value(choice, Kind.WIDTH, name, "t", risk, Stage.PRUNE, (), lambda model: None)
+
+
+def problem_of(*entries: tuple[str, str, Risk, float, int]) -> Problem:
+    """One choice per entry: (choice, value, risk, microseconds saved of 100, bytes saved of 1000)."""
+    choices = []
+    scopes = []
+    for choice, name, risk, gain, size in entries:
+        choices.append(Choice(choice, Kind.WIDTH, (value(choice, name, risk),)))
+        table = {(KEEP,): Price(us(100.0), 1000), (name,): Price(us(100.0 - gain), 1000 - size)}
+        scopes.append(Scope(f"cost:{choice}", (choice,), table))
+    return Problem(tuple(choices), tuple(scopes), Price(us(0.0), 0))
+
+
+MIXED = problem_of(
+    ("a", "half", Risk.RETRAIN, 50.0, 500),
+    ("b", "most", Risk.RETRAIN, 60.0, 900),
+    ("c", "dense", Risk.EXACT, 20.0, -100),
+)
+
+
+def test_the_ordinary_search_sees_no_value_that_needs_training() -> None:
+    ordinary = without_retrain(MIXED)
+    outcome = solve(ordinary, Budget(), 0)
+    assert outcome.assignment == {"c": "dense"}
+    assert retrain_values(ordinary) == []
+    assert [v.name for _, v in retrain_values(MIXED)] == ["half", "most"]
+
+
+def test_the_smallest_share_that_meets_the_limit_is_taken_and_exact_values_help() -> None:
+    found = mildest(MIXED, Budget(latency_us=240.0), 0)
+    assert found is not None
+    assert found.assignment == {"a": "half", "c": "dense"}
+    assert found.predicted.latency_us.value == 230.0
+
+
+def test_one_value_that_takes_more_loses_against_two_that_take_less() -> None:
+    problem = problem_of(
+        ("a", "v", Risk.RETRAIN, 30.0, 100),
+        ("b", "v", Risk.RETRAIN, 30.0, 100),
+        ("c", "v", Risk.RETRAIN, 60.0, 900),
+    )
+    found = mildest(problem, Budget(latency_us=245.0), 0)
+    assert found is not None
+    assert found.assignment == {"a": "v", "b": "v"}
+
+
+def test_no_plan_is_no_plan_and_an_easy_limit_needs_no_training() -> None:
+    assert mildest(MIXED, Budget(latency_us=100.0), 0) is None
+    easy = mildest(MIXED, Budget(latency_us=290.0), 0)
+    assert easy is not None
+    assert easy.assignment == {"c": "dense"}
+
+
+def test_values_that_need_training_have_no_entry_in_damage_tables_and_are_possible_all_the_same() -> None:
+    lossy = Choice("w", Kind.WIDTH, (value("w", "mild", Risk.LOSSY), value("w", "hard", Risk.RETRAIN)))
+    cost = {(KEEP,): Price(us(100.0), 10), ("mild",): Price(us(90.0), 9), ("hard",): Price(us(40.0), 4)}
+    damage = {(KEEP,): Price(us(0.0)), ("mild",): Price(us(0.0), damage=0.1)}
+    problem = Problem(
+        (lossy,), (Scope("cost:0", ("w",), cost), Scope("damage:0", ("w",), damage)), Price(us(0))
+    )
+    found = mildest(problem, Budget(latency_us=50.0), 0)
+    assert found is not None
+    assert found.assignment == {"w": "hard"}
+    assert removed(opened(problem), found.assignment) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_the_objective_decides_among_equally_mild_plans(objective: Objective) -> None:
+    found = mildest(MIXED, Budget(objective=objective, latency_us=255.0), 0)
+    assert found is not None
+    wanted = objective in (Objective.LATENCY,)
+    assert ("c" in found.assignment) == wanted
+    assert found.assignment["a"] == "half"
