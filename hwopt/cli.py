@@ -12,8 +12,6 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +19,43 @@ from typer.main import get_command
 
 from hwopt import __version__, cli_show, cli_watch
 from hwopt.cli_fit import targets_app
+from hwopt.cli_options import (
+    AllowUnpriced,
+    AsJson,
+    Augment,
+    Calib,
+    CostModelFile,
+    Disable,
+    DryRun,
+    Force,
+    InterfaceChange,
+    Labels,
+    MaxDivergence,
+    MaxDrop,
+    MaxFootprint,
+    MaxLatency,
+    MaxMemory,
+    MaxSize,
+    Measure,
+    MetricName,
+    Minimize,
+    Model,
+    Objective,
+    Output,
+    Passes,
+    PlanFile,
+    Preprocess,
+    QuantizeTo,
+    Quiet,
+    RankBy,
+    Ranking,
+    Refine,
+    Retrain,
+    Seed,
+    Shapes,
+    TargetName,
+    Tune,
+)
 from hwopt.errors import BadInput, HwoptError
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.limits import input_shape as parse_shape
@@ -42,71 +77,6 @@ app = typer.Typer(
 passes_app = typer.Typer(help="The rewrites there are.", rich_markup_mode=None)
 app.add_typer(passes_app, name="passes")
 app.add_typer(targets_app, name="targets")
-
-
-class Minimize(StrEnum):
-    """What the search makes small."""
-
-    LATENCY = "latency"
-    MEMORY = "memory"
-    SIZE = "size"
-    FOOTPRINT = "footprint"
-    DAMAGE = "damage"
-
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="The ONNX model.", show_default=False)]
-TargetName = Annotated[
-    str, typer.Option("--target", "-t", help="An accelerator: a name (hwopt targets list) or a folder.")
-]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT.onnx", help="File to write.")]
-Calib = Annotated[Path | None, typer.Option(help="Calibration data: an image folder, .npz or .npy.")]
-Labels = Annotated[Path | None, typer.Option(help="CSV with columns file and label.")]
-Preprocess = Annotated[Path | None, typer.Option(help="How images become inputs: a preprocess.toml.")]
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option("--input-shape", metavar="NAME:1,3,224,224", help="Shape of a dynamic input."),
-]
-MaxDrop = Annotated[
-    float | None, typer.Option(help="Largest drop of accuracy, a fraction: 0.01. Needs labels.")
-]
-MaxDivergence = Annotated[float | None, typer.Option(help="Largest divergence of the outputs.")]
-MaxLatency = Annotated[str | None, typer.Option(metavar="5ms|-30%", help="Largest latency.")]
-MaxMemory = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Largest arena of activations.")]
-MaxSize = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Largest size of the weights.")]
-MaxFootprint = Annotated[str | None, typer.Option(metavar="2MB|-30%", help="Arena and weights together.")]
-Objective = Annotated[Minimize, typer.Option(help="What to make small.")]
-Passes = Annotated[
-    list[str] | None, typer.Option(metavar="A,B", help="Only these passes (hwopt passes list).")
-]
-Disable = Annotated[list[str] | None, typer.Option(metavar="A,B", help="All passes but these.")]
-PlanFile = Annotated[Path | None, typer.Option(help="Replay this plan instead of searching for one.")]
-Seed = Annotated[int, typer.Option(min=0, help="Same seed, same result.")]
-AllowUnpriced = Annotated[
-    bool, typer.Option("--allow-unpriced", help="Accept a latency limit where operators have no price.")
-]
-Refine = Annotated[
-    int,
-    typer.Option(
-        "--refine",
-        metavar="K",
-        min=0,
-        help="Subgraphs to measure exactly where the oracle is installed, the most uncertain ones. "
-        "0: no exact measurement at all, neither of subgraphs nor of whole models; all is predicted.",
-    ),
-]
-CostModelFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--cost-model",
-        metavar="FILE",
-        help="Price with this file instead of the pinned one; it is loaded in a process of its own.",
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
-Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
-Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report, and nothing else, as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -144,6 +114,13 @@ def optimize(
     allow_unpriced: AllowUnpriced = False,
     refine: Refine = DEFAULT_REFINE,
     cost_model: CostModelFile = None,
+    quantize: QuantizeTo = None,
+    allow_interface_change: InterfaceChange = False,
+    allow_retrain: Retrain = False,
+    metric: MetricName = None,
+    tune: Tune = 0,
+    augment: Augment = 0,
+    ranking: RankBy = Ranking.OBS,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -153,6 +130,8 @@ def optimize(
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
     shapes = _shapes(input_shape)
+    if metric is not None:
+        sys.path.append("")  # a metric may stand in the current folder; last, so that it shadows nothing
     with _running(as_json, quiet) as listeners:
         from hwopt.pipeline import optimize as run
 
@@ -178,6 +157,13 @@ def optimize(
             allow_unpriced=allow_unpriced,
             refine=refine,
             cost_model=cost_model,
+            quantize=None if quantize is None else quantize.value,
+            allow_interface_change=allow_interface_change,
+            allow_retrain=allow_retrain,
+            metric=metric,
+            tune=tune,
+            augment=augment,
+            ranking=ranking.value,
             dry_run=dry_run,
             force=force,
             command=_command_line(),

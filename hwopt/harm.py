@@ -21,6 +21,7 @@ from hwopt.choice import Choice, Value
 from hwopt.damage import Damage, cross_fitted, price_damage
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
+from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache
 from hwopt.repair.effort import QUICK, Effort
 from hwopt.repair.reference import Reference
@@ -45,11 +46,19 @@ PLAN_EFFORT = Effort(
 class Harm:
     """The damage of values to one canonical model, measured on one set of calibration data."""
 
-    def __init__(self, base: ir.Model, reference: Reference, limit: AccuracyLimit, seed: int) -> None:
+    def __init__(
+        self,
+        base: ir.Model,
+        reference: Reference,
+        limit: AccuracyLimit,
+        seed: int,
+        metric: UserMetric | None = None,
+    ) -> None:
         self._base = base
         self._reference = reference
         self._limit = limit
         self._seed = seed
+        self._metric = metric
         parts = [
             hashlib.sha256(model_bytes(base)).hexdigest(), reference.calibration.fingerprint, str(seed),
             f"repair {REPAIR_VERSION}", __version__, f"onnxruntime {ort.__version__}",
@@ -69,11 +78,15 @@ class Harm:
     def of_plan(self, choices: Sequence[Choice], assignment: Assignment) -> Damage:
         """The cross-fitted damage of a plan. Raises BadInput where a drop is limited that nobody can see."""
         values = chosen_values(choices, assignment)
-        key = self._key("plan with expected drop and error", values, PLAN_EFFORT)
+        judge = "top1" if self._metric is None else self._metric.identity
+        key = self._key(f"plan with expected drop and error by {judge}", values, PLAN_EFFORT)
         known = _read(key)
         if known is None:
             changed = rewrite(self._base, values)
-            known = asdict(cross_fitted(self._reference, changed, seed=self._seed, effort=PLAN_EFFORT))
+            found = cross_fitted(
+                self._reference, changed, seed=self._seed, metric=self._metric, effort=PLAN_EFFORT
+            )
+            known = asdict(found)
             _write(key, known)
         found = _damage(known)
         if self._limit.name == "max_drop" and found.drop is None:

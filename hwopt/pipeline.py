@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from hwopt.accuracy import Metric
 from hwopt.assess import OracleAnswer, assess
 from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
@@ -34,7 +35,7 @@ from hwopt.report.write import check_output
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.search.problem import Outcome
-from hwopt.settings import settings
+from hwopt.settings import DEFAULT_RANKING, settings
 from hwopt.settle import (
     Data,
     Settled,
@@ -94,6 +95,13 @@ def optimize(
     allow_unpriced: bool = False,
     refine: int = DEFAULT_REFINE,
     cost_model: str | Path | None = None,
+    quantize: str | None = None,
+    allow_interface_change: bool = False,
+    allow_retrain: bool = False,
+    metric: str | Metric | None = None,
+    tune: int = 0,
+    augment: int = 0,
+    ranking: str = DEFAULT_RANKING,
     dry_run: bool = False,
     force: bool = False,
     command: str = "",
@@ -107,7 +115,11 @@ def optimize(
     those on memory bytes or texts such as "2MB". refine: how many subgraphs of a model the oracle
     may be asked for where it has no figure for the whole; 0: it is never asked, and every figure is
     predicted. cost_model: a file to price with instead of the one that the target pins; it is
-    loaded in a process of its own.
+    loaded in a process of its own. quantize: "int8" writes a QDQ model. metric: a function, or
+    MODULE:FUNCTION, in the place of top-1 (`hwopt.metric`). tune: gradient steps on the chosen plan.
+    augment: cropped and flipped copies of every calibration image. ranking: what decides which
+    channels go. The two permissions: shapes of inputs may change; a candidate for training may be
+    written beside the result.
 
     Raises BadInput for anything that cannot be used, before anything is written, and
     BudgetNotMet, naming the closest plan, where the limits cannot be kept.
@@ -116,7 +128,9 @@ def optimize(
         input_shapes=input_shapes, passes=passes, disable=disable, minimize=minimize,
         max_latency=max_latency, max_memory=max_memory, max_size=max_size, max_footprint=max_footprint,
         max_drop=max_drop, max_divergence=max_divergence, seed=seed, allow_unpriced=allow_unpriced, plan=plan,
-        refine=refine, cost_model=cost_model,
+        refine=refine, cost_model=cost_model, quantize=quantize,
+        allow_interface_change=allow_interface_change, allow_retrain=allow_retrain, metric=metric, tune=tune,
+        augment=augment, ranking=ranking,
     )  # fmt: skip
     out = None if output is None or dry_run else Path(output)
     if out is not None:
@@ -217,8 +231,10 @@ def open_data(work: Work, found: Found) -> Data | None:
     if work.calibration is None or work.limit is None:
         return None
     reference = Reference(found.base, work.calibration)
+    if work.metric is not None:
+        work.metric(reference.outputs(), work.calibration.labels)  # one that fails shall do so now
     annotate(reference, work.settings.seed)
-    return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed))
+    return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed, work.metric))
 
 
 def choose(

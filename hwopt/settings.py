@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from hwopt.accuracy import Metric
 from hwopt.errors import BadInput
 from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound
+from hwopt.metric import UserMetric, user_metric
 from hwopt.search.problem import Objective
+from hwopt.wording import unknown
 
 Limit = str | float | Bound | None
 DEFAULT_DROP = 0.01
 DEFAULT_DIVERGENCE = 0.02
+DEFAULT_RANKING = "obs"
+RANKINGS = (DEFAULT_RANKING, "activation", "magnitude")
+PRECISIONS = ("int8",)
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,10 @@ class Settings:
     """One run's options. Bounds are absolute, or relative to the input's own figure.
 
     refine: how many subgraphs may be measured exactly; 0: the oracle is never asked. cost_model: a
-    file to load instead of the pinned one.
+    file to load instead of the pinned one. quantize: the precision of the written file, None for
+    the input's own. tune: gradient steps on the chosen plan's weights, 0 for closed form alone.
+    augment: copies of every calibration image that are cropped and flipped. ranking: what decides
+    which channels go. metric: the user's own, in the place of top-1.
     """
 
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -41,6 +51,13 @@ class Settings:
     plan: Path | None = None
     refine: int = DEFAULT_REFINE
     cost_model: Path | None = None
+    quantize: str | None = None
+    allow_interface_change: bool = False
+    allow_retrain: bool = False
+    metric: UserMetric | None = None
+    tune: int = 0
+    augment: int = 0
+    ranking: str = DEFAULT_RANKING
 
     @property
     def wanted(self) -> tuple[Objective, ...]:
@@ -71,6 +88,13 @@ def settings(
     plan: str | Path | None = None,
     refine: int = DEFAULT_REFINE,
     cost_model: str | Path | None = None,
+    quantize: str | None = None,
+    allow_interface_change: bool = False,
+    allow_retrain: bool = False,
+    metric: str | Metric | None = None,
+    tune: int = 0,
+    augment: int = 0,
+    ranking: str = DEFAULT_RANKING,
 ) -> Settings:
     """Checks every option. Raises BadInput naming the first that cannot be used."""
     try:
@@ -78,10 +102,18 @@ def settings(
     except ValueError:
         known = ", ".join(o.value for o in Objective)
         raise BadInput(f"--minimize {minimize}: choose one of {known}") from None
-    if seed < 0:
-        raise BadInput(f"--seed {seed}: give a number that is not negative")
-    if refine < 0:
-        raise BadInput(f"--refine {refine}: give a number of subgraphs, 0 for none")
+    _not_negative("--seed", seed, "a number that is not negative")
+    _not_negative("--refine", refine, "a number of subgraphs, 0 for none")
+    _not_negative("--tune", tune, "a number of gradient steps, 0 for none")
+    _not_negative("--augment", augment, "a number of copies of every image, 0 for none")
+    if quantize is not None and quantize not in PRECISIONS:
+        raise BadInput(f"--quantize {quantize}: choose one of {', '.join(PRECISIONS)}")
+    if ranking not in RANKINGS:
+        raise BadInput(unknown("--ranking", ranking, RANKINGS))
+    if tune and find_spec("torch") is None:
+        raise BadInput(
+            "--tune takes gradient steps with PyTorch: pip install 'hwopt[train]', or leave it out"
+        )
     if max_divergence is not None and not max_divergence >= 0:
         raise BadInput(f"--max-divergence {max_divergence}: give a number that is not negative")
     return Settings(
@@ -100,7 +132,19 @@ def settings(
         plan=None if plan is None else Path(plan),
         refine=refine,
         cost_model=None if cost_model is None else Path(cost_model),
+        quantize=quantize,
+        allow_interface_change=allow_interface_change,
+        allow_retrain=allow_retrain,
+        metric=None if metric is None else user_metric(metric),
+        tune=tune,
+        augment=augment,
+        ranking=ranking,
     )
+
+
+def _not_negative(option: str, number: int, wanted: str) -> None:
+    if number < 0:
+        raise BadInput(f"{option} {number}: give {wanted}")
 
 
 @dataclass(frozen=True)
@@ -112,15 +156,16 @@ class AccuracyLimit:
 
 
 def accuracy_limit(chosen: Settings, labels: npt.NDArray[np.int64] | None) -> AccuracyLimit:
-    """The limit that holds for this run. Raises BadInput for a drop without labels."""
+    """The limit that holds for this run. Raises BadInput for a drop that nobody can tell."""
+    judged = labels is not None or chosen.metric is not None
     if chosen.max_drop is not None:
-        if labels is None:
+        if not judged:
             raise BadInput(
                 "--max-drop needs labels: give --labels FILE, put labels.csv beside the images, "
-                "or use --max-divergence"
+                "give a --metric, or use --max-divergence"
             )
         return AccuracyLimit("max_drop", chosen.max_drop)
-    if chosen.max_divergence is not None or labels is None:
+    if chosen.max_divergence is not None or not judged:
         value = DEFAULT_DIVERGENCE if chosen.max_divergence is None else chosen.max_divergence
         return AccuracyLimit("max_divergence", value)
     return AccuracyLimit("max_drop", DEFAULT_DROP)

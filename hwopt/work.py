@@ -20,11 +20,12 @@ from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256
+from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
 from hwopt.plan import Plan, read_plan
 from hwopt.registry import load_target, make_oracle, select_passes
-from hwopt.settings import AccuracyLimit, Settings, accuracy_limit
+from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
 from hwopt.target import Target
 
 ModelLike = str | Path | ir.Model
@@ -52,6 +53,11 @@ class Work:
     replayed: Plan | None
     settings: Settings
     before: Assessment
+
+    @property
+    def metric(self) -> UserMetric | None:
+        """The user's own metric, None where accuracy is top-1 or a divergence."""
+        return self.settings.metric
 
     @property
     def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -98,8 +104,8 @@ def open_work(
     path, loaded, digest = _model(model)
     replayed = None if chosen.plan is None else read_plan(chosen.plan)
     calibration = _calibration(calib, loaded, labels, preprocess)
-    if calibration is None and chosen.max_drop is not None:
-        raise BadInput("--max-drop needs calibration data with labels: give --calib")
+    if calibration is None:
+        _require_no_data(chosen)
     cost_model = load_cost_model(accelerator, chosen.cost_model)
     accelerator = cost_model.target  # it pins the model that is used
     placed = with_places(loaded)
@@ -124,6 +130,22 @@ def _model(model: ModelLike) -> tuple[str, ir.Model, str]:
         return "", model, sha256(model_bytes(model)).hexdigest()
     path = Path(model)
     return str(path), load_model(path), model_sha256(path)
+
+
+def _require_no_data(chosen: Settings) -> None:
+    """Raises BadInput for the first option that means nothing without calibration data."""
+    asked = {
+        "--max-drop": chosen.max_drop is not None,
+        "--metric": chosen.metric is not None,
+        f"--quantize {chosen.quantize}": chosen.quantize is not None,
+        "--tune": chosen.tune > 0,
+        "--augment": chosen.augment > 0,
+        f"--ranking {chosen.ranking}": chosen.ranking != DEFAULT_RANKING,
+    }
+    for option, given in asked.items():
+        if given:
+            labels = " with labels" if option == "--max-drop" else ""
+            raise BadInput(f"{option} needs calibration data{labels}: give --calib")
 
 
 def _calibration(

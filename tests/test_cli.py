@@ -25,7 +25,8 @@ def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
     text = hwopt("optimize", "--help").stdout
     promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
         --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
-        --allow-unpriced --dry-run --force --json --quiet"""
+        --allow-unpriced --quantize --allow-interface-change --allow-retrain --metric --tune --augment
+        --ranking --dry-run --force --json --quiet"""
     assert [option for option in promised.split() if option not in text] == []
 
 
@@ -66,6 +67,9 @@ MISTAKES = [
     (["optimize", "m.onnx", "-t", "edge-npu"], "-o OUT.onnx"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--seed", "often"], "--seed"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--minimize", "speed"], "latency"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--quantize", "int4"], "int8"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--ranking", "alphabet"], "obs"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--tune", "-1"], "--tune"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--max-drop", "little"], "--max-drop"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--input-shape", "x:1,?"], "--input-shape"),
     (["targets", "show", "edge-nqu"], "did you mean 'edge-npu'?"),

@@ -40,6 +40,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "dynamic.onnx").write_bytes(network("1, 3, H, W"))
     (tmp_path / "plan.json").write_text("{}")
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "metrics.py").write_text(METRICS)
+    (tmp_path / "broken.py").write_text("1 / 0")
     (tmp_path / "images").mkdir()
     for index in range(12):
         pixels = np.random.default_rng(index).integers(0, 255, (16, 16, 3), dtype=np.uint8)
@@ -50,7 +52,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+METRICS = """
+NUMBER = 3
+def fails(outputs, labels): return outputs["none"]
+def nothing(outputs, labels): return float("nan")
+"""
 GOOD = ["good.onnx", "-t", "edge-npu", "-o", "out.onnx"]
+
+METRIC = [*GOOD, "--calib", "good.npz", "--metric"]
 
 # What is typed, and what the one line must name.
 CASES = {
@@ -74,6 +83,19 @@ CASES = {
     "drop without labels": ([*GOOD, "--calib", "good.npz", "--max-drop", "0.01"], "labels"),
     "drop without data": ([*GOOD, "--max-drop", "0.01"], "labels"),
     "labels without data": ([*GOOD, "--labels", "labels.csv"], "--calib"),
+    "metric without data": ([*GOOD, "--metric", "metrics:fails"], "--metric needs calibration data"),
+    "metric's form": ([*GOOD, "--calib", "good.npz", "--metric", "metrics"], "MODULE:FUNCTION"),
+    "metric's module": (
+        [*GOOD, "--calib", "good.npz", "--metric", "no_such:f"],
+        "'no_such' cannot be imported",
+    ),
+    "metric's name": ([*GOOD, "--calib", "good.npz", "--metric", "metrics:f"], "has no 'f'"),
+    "metric is no function": ([*GOOD, "--calib", "good.npz", "--metric", "metrics:NUMBER"], "not a function"),
+    "metric's module fails": ([*GOOD, "--calib", "good.npz", "--metric", "broken:f"], "cannot be imported"),
+    "metric fails": ([*METRIC, "metrics:fails"], "raised KeyError"),
+    "metric gives no number": ([*METRIC, "metrics:nothing"], "finite"),
+    "int8 without data": ([*GOOD, "--quantize", "int8"], "--quantize int8 needs calibration data"),
+    "steps without data": ([*GOOD, "--augment", "2"], "--augment needs calibration data"),
     "missing labels": ([*GOOD, "--calib", "good.npz", "--labels", "none.csv"], "none.csv"),
     "dynamic axis": (["dynamic.onnx", *GOOD[1:]], "--input-shape"),
     "unknown input": ([*GOOD, "--input-shape", "z:1,3,16,16"], "z"),
