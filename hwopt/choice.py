@@ -58,6 +58,8 @@ class Value:
         in that model and may run after any value of an earlier stage. Weights of LOSSY
         values are initial ones only; repair fits them.
     parameters: what a reader of the plan wants to know; never needed to replay.
+    strength: how much it takes away (a share, more is harsher), where the values of the pass
+        within the choice differ in that alone; None where they do not.
     """
 
     choice: str
@@ -69,6 +71,7 @@ class Value:
     places: tuple[str, ...]
     rewrite: Callable[[ir.Model], None] = field(compare=False, repr=False)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    strength: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 The form of a block and the width of its hidden channels are repaired as one, so they are
 priced as one: a table over their joint values. Single values are measured up front, where they
-can pay at all; a joint value is taken for the sum of its parts until a search wants it, and is
-measured then.
+can pay at all; of values that differ in strength alone every other one, the rest is read off
+between them (`hwopt.ladder`). A joint value is taken for the sum of its parts. What was not
+measured is, as soon as a search wants it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import networkx as nx
 from hwopt.choice import KEEP, Choice, Kind, Risk, Value
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
+from hwopt.ladder import between, ladders, probes
 from hwopt.regions import in_order
 from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, objective_value
@@ -37,14 +39,13 @@ class DamageTables:
         self._listeners = listeners
         self.groups = coupled(choices)
         self._known: list[dict[Key, float]] = [{} for _ in self.groups]
+        self._worthwhile: list[set[Key]] = [set() for _ in self.groups]
 
     def measure_singles(self, problem: Problem, objectives: Sequence[Objective]) -> None:
-        """Measures every single LOSSY value that saves some of what the run is about."""
-        wanted = [
-            (number, key)
-            for number, group in enumerate(self.groups)
-            for key in dict.fromkeys(k for o in objectives for k in worthwhile(problem, group, o))
-        ]
+        """Measures the single LOSSY values that save some of what the run is about."""
+        for number, group in enumerate(self.groups):
+            self._worthwhile[number] = {key for o in objectives for key in worthwhile(problem, group, o)}
+        wanted = [(number, key) for number in range(len(self.groups)) for key in self._probes(number)]
         for done, (number, key) in enumerate(wanted, start=1):
             self._damage(number, key)
             emit(self._listeners, Progress("damage", done, len(wanted)))
@@ -63,6 +64,31 @@ class DamageTables:
         """The tables as they are known now, as scopes whose prices hold damage alone."""
         return tuple(self._scope(number, group) for number, group in enumerate(self.groups))
 
+    def _probes(self, number: int) -> list[Key]:
+        """The worthwhile singles of a group that are measured up front."""
+        found: list[Key] = []
+        for position, choice in enumerate(self.groups[number]):
+            rungs = self._rungs(number, position)
+            on_ladder = {value.name for ladder in rungs for value in ladder}
+            names = {value.name for ladder in rungs for value in probes(ladder)}
+            found += [
+                key
+                for value in choice.values
+                if (key := self._single(number, position, value.name)) in self._worthwhile[number]
+                and (value.name in names or value.name not in on_ladder)
+            ]
+        return found
+
+    def _rungs(self, number: int, position: int) -> list[tuple[Value, ...]]:
+        """The ladders of one choice of a group, worthwhile rungs only."""
+        return [
+            tuple(v for v in ladder if self._single(number, position, v.name) in self._worthwhile[number])
+            for ladder in ladders(self.groups[number][position])
+        ]
+
+    def _single(self, number: int, position: int, name: str) -> Key:
+        return tuple(name if i == position else KEEP for i in range(len(self.groups[number])))
+
     def _damage(self, number: int, key: Key) -> None:
         group = self.groups[number]
         values = [choice.value(name) for choice, name in zip(group, key, strict=True)]
@@ -75,18 +101,33 @@ class DamageTables:
         table: dict[Key, Price] = {}
         for joint in product(*[[None, *choice.values] for choice in group]):
             key = tuple(KEEP if value is None else value.name for value in joint)
-            damage = self._estimate(number, tuple(_lossy_name(value) for value in joint))
+            lossy = tuple(_lossy_name(value) for value in joint)
+            damage = self._estimate(number, lossy)
             if damage < _IMPOSSIBLE:
-                table[key] = Price(Estimate(0.0, 0.0, Source.PREDICTED), damage=damage)
+                guessed = set(lossy) != {KEEP} and lossy not in self._known[number]
+                table[key] = Price(Estimate(0.0, 0.0, Source.PREDICTED), damage=damage, guessed=guessed)
         return Scope(f"damage:{number}", tuple(choice.id for choice in group), table)
 
     def _estimate(self, number: int, key: Key) -> float:
-        """The measured damage, else the sum of that of the single values."""
+        """The measured damage, else the sum of that of the single values, where those are known."""
         known = self._known[number]
         if key in known:
             return known[key]
-        singles = [_alone(key, position) for position, name in enumerate(key) if name != KEEP]
-        return sum(known.get(single, _IMPOSSIBLE) for single in singles)
+        return sum(self._estimate_single(number, at, name) for at, name in enumerate(key) if name != KEEP)
+
+    def _estimate_single(self, number: int, position: int, name: str) -> float:
+        known = self._known[number]
+        key = self._single(number, position, name)
+        if key in known:
+            return known[key]
+        for ladder in self._rungs(number, position):
+            if any(value.name == name for value in ladder):
+                measured = {
+                    v.name: known[k] for v in ladder if (k := self._single(number, position, v.name)) in known
+                }
+                found = between(ladder, measured, name)
+                return _IMPOSSIBLE if found is None else found
+        return _IMPOSSIBLE
 
 
 def _lossy_name(value: Value | None) -> str:

@@ -20,7 +20,8 @@ class Price:
 
     latency_us: predicted. weight_bytes: at the target's precision. peak_bytes: most bytes
     alive while this piece runs, tensors that only live across it included. damage: of the
-    model's output, in the unit of the run's divergence. unpriced: nodes nobody has a figure for.
+    model's output, in the unit of the run's divergence; guessed: not measured, but read off between
+    milder and harsher values that were. unpriced: nodes nobody has a figure for.
     """
 
     latency_us: Estimate
@@ -29,6 +30,7 @@ class Price:
     macs: int = 0
     damage: float = 0.0
     unpriced: tuple[str, ...] = ()
+    guessed: bool = False
 
 
 NOTHING = Price(Estimate(0.0, 0.0, Source.PREDICTED))
@@ -72,4 +74,5 @@ def combine(prices: Sequence[Price]) -> Price:
         sum(p.macs for p in prices),
         sum(p.damage for p in prices),
         tuple(name for p in prices for name in p.unpriced),
+        any(p.guessed for p in prices),
     )

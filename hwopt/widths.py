@@ -100,6 +100,7 @@ def width_value(item: Pass, found: NamedGroup, width: int, rewrite: Callable[[ir
         places=found.places,
         rewrite=rewrite,
         parameters={"from": found.group.width, "to": width},
+        strength=1 - width / found.group.width if width < found.group.width else None,
     )
 
 

@@ -79,7 +79,7 @@ def _value_row(name: str, value: Value | None, price: Price | None) -> ValueRow:
     if price is None:
         gone = Missing("not measured: by itself it saves nothing, or it cannot be written here")
         return ValueRow(name, passes, risk.value, gone, gone, gone, gone)
-    damage = Estimate(price.damage, 0.0, Source.COMPUTED if risk == Risk.EXACT else Source.MEASURED)
+    damage = Estimate(price.damage, 0.0, _damage_source(risk, price))
     return ValueRow(
         name,
         passes,
@@ -89,6 +89,13 @@ def _value_row(name: str, value: Value | None, price: Price | None) -> ValueRow:
         Estimate(float(price.weight_bytes), 0.0, Source.COMPUTED),
         damage,
     )
+
+
+def _damage_source(risk: Risk, price: Price) -> Source:
+    """Damage of an EXACT value is zero by construction; some of a ladder's is read off between others."""
+    if risk == Risk.EXACT:
+        return Source.COMPUTED
+    return Source.PREDICTED if price.guessed else Source.MEASURED
 
 
 def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Price | None]) -> str:
