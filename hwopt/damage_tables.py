@@ -143,14 +143,18 @@ def _alone(key: Key, position: int) -> Key:
 
 
 def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:
-    """LOSSY choices in groups that share nodes; after-effects on weights stand alone."""
+    """LOSSY choices in groups that are repaired as one: a form with the widths inside its block.
+
+    A stream that leads through several blocks and after-effects on weights stand alone.
+    """
     lossy = [c for c in choices if any(value.risk == Risk.LOSSY for value in c.values)]
     graph = nx.Graph()
     graph.add_nodes_from(range(len(lossy)))
-    for i, one in enumerate(lossy):
-        for j in range(i):
-            if {one.kind, lossy[j].kind} == {Kind.FORM, Kind.WIDTH} and one.places & lossy[j].places:
-                graph.add_edge(i, j)
+    forms = [i for i, choice in enumerate(lossy) if choice.kind == Kind.FORM]
+    for i, choice in enumerate(lossy):
+        if choice.kind == Kind.WIDTH:
+            inside = [f for f in forms if choice.places & lossy[f].places]
+            graph.add_edges_from((i, f) for f in inside if len(inside) == 1)
     groups: list[tuple[Choice, ...]] = []
     for component in nx.connected_components(graph):
         members = tuple(lossy[i] for i in sorted(component))
