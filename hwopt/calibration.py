@@ -48,6 +48,19 @@ class Source(Protocol):
         """The samples as model inputs by name, stacked on axis 0."""
 
 
+def content_hash(sample: Mapping[str, Array]) -> str:
+    """SHA-256 over one sample's arrays by input name."""
+    digest = hashlib.sha256()
+    for name in sorted(sample):
+        digest.update(name.encode() + b"\0" + np.ascontiguousarray(sample[name]).tobytes())
+    return digest.hexdigest()
+
+
+def identity_of(forms: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str:
+    """Names, types and shapes of one sample's arrays."""
+    return repr([(name, str(dtype), shape) for name, (dtype, shape) in sorted(forms.items())])
+
+
 class Arrays:
     """Samples held in memory (or memory-mapped), one array per input."""
 
@@ -57,17 +70,13 @@ class Arrays:
     def hashes(self) -> tuple[str, ...]:
         """SHA-256 of each sample over all inputs."""
         count = len(next(iter(self._arrays.values())))
-        return tuple(self._hash(index) for index in range(count))
-
-    def _hash(self, index: int) -> str:
-        digest = hashlib.sha256()
-        for name in sorted(self._arrays):
-            digest.update(name.encode() + b"\0" + np.ascontiguousarray(self._arrays[name][index]).tobytes())
-        return digest.hexdigest()
+        return tuple(
+            content_hash({name: a[index] for name, a in self._arrays.items()}) for index in range(count)
+        )
 
     def identity(self) -> str:
         """Names, types and shapes of the arrays."""
-        return repr([(name, str(a.dtype), a.shape[1:]) for name, a in sorted(self._arrays.items())])
+        return identity_of({name: (a.dtype, a.shape[1:]) for name, a in self._arrays.items()})
 
     def batch(self, indices: Sequence[int]) -> dict[str, Array]:
         """The samples, in the order asked for."""
@@ -80,7 +89,10 @@ class Calibration:
 
     labels: one class index per sample, or None; folds: five tuples of sample indices that
         together are all samples; fingerprint: SHA-256 over samples, preprocessing and labels;
-    notes: what had to be assumed, for the report.
+    notes: what had to be assumed, for the report; hashes: SHA-256 of each sample's content;
+    copies: how many variants every sample has (`calibration_variants.augmented`). The variants
+        stand behind the samples, at `variant`, belong to their sample's fold and only ever
+        fit weights: no length, fold or label counts them.
     """
 
     source: Source
@@ -88,13 +100,23 @@ class Calibration:
     folds: tuple[tuple[int, ...], ...]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    hashes: tuple[str, ...] = ()
+    copies: int = 0
 
     def __len__(self) -> int:
         return sum(len(fold) for fold in self.folds)
 
     def batch(self, indices: Sequence[int]) -> Mapping[str, Array]:
-        """Inputs of these samples by name, stacked on axis 0."""
+        """Inputs of these samples, or variants of samples, by name, stacked on axis 0."""
         return self.source.batch(indices)
+
+    def variant(self, sample: int, copy: int) -> int:
+        """The index of a sample's variant; copy counts from 0."""
+        return len(self) * (1 + copy) + sample
+
+    def origin(self, index: int) -> int:
+        """The sample behind an index: itself, or the one that it is a variant of."""
+        return index % len(self) if self.copies else index
 
     def samples(self, folds: Sequence[int]) -> tuple[int, ...]:
         """All samples of these folds, in ascending order."""
@@ -136,7 +158,7 @@ def from_source(
     for index in sorted(range(len(hashes)), key=lambda i: hashes[i]):
         label = "" if labels is None else str(int(labels[index]))
         digest.update(f"\n{hashes[index]} {label}".encode())
-    return Calibration(source, labels, deal(hashes), digest.hexdigest(), notes)
+    return Calibration(source, labels, deal(hashes), digest.hexdigest(), notes, hashes)
 
 
 def deal(hashes: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -160,7 +182,7 @@ def _from_images(folder: Path, model: ir.Model, preprocess: Path | None, labels:
         how = default_preprocess(folder, model)
         notes = (f"{folder.name} has no {PREPROCESS_NAME}: assumed {describe(how)}",)
     source = ImageFolder(files, how)
-    _check_shapes(files[0], model, source.batch([0]))
+    check_shapes(str(files[0]), model, source.batch([0]))
     table = labels if labels is not None else folder / LABELS_NAME
     known = _read_labels(table, [f.name for f in files]) if labels is not None or table.exists() else None
     return from_source(source, known, notes, str(folder))
@@ -168,8 +190,8 @@ def _from_images(folder: Path, model: ir.Model, preprocess: Path | None, labels:
 
 def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibration:
     arrays = _read_arrays(path, model)
-    inside = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in _input_names(model) else None
-    names = _input_names(model)
+    inside = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in input_names(model) else None
+    names = input_names(model)
     missing = [name for name in names if name not in arrays]
     if missing:
         raise BadInput(
@@ -181,14 +203,14 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
     if len(used[names[0]]) == 0:
         raise BadInput(f"{path}: holds no samples")
     source = Arrays(used)
-    _check_shapes(path, model, source.batch([0]))
+    check_shapes(str(path), model, source.batch([0]))
     count = len(used[names[0]])
     if labels is not None:
         return from_source(source, _read_labels(labels, [str(i) for i in range(count)]), name=str(path))
     return from_source(source, None if inside is None else _as_labels(path, inside, count), name=str(path))
 
 
-def _input_names(model: ir.Model) -> list[str]:
+def input_names(model: ir.Model) -> list[str]:
     return [str(value.name) for value in model.graph.inputs]
 
 
@@ -196,7 +218,7 @@ def _read_arrays(path: Path, model: ir.Model) -> dict[str, Array]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            names = _input_names(model)
+            names = input_names(model)
             if len(names) != 1:
                 raise BadInput(f"{path}: one array, but the model has inputs {', '.join(names)}; use an .npz")
             return {names[0]: loaded}
@@ -237,17 +259,20 @@ def _read_labels(path: Path, files: Sequence[str]) -> Labels:
         raise BadInput(f"{path}: labels must be class indices: {error}") from error
 
 
-def _check_shapes(path: Path, model: ir.Model, feeds: Mapping[str, Array]) -> None:
-    """Raise BadInput where a sample does not fit a fixed dimension or the type of its input."""
+def check_shapes(where: str, model: ir.Model, feeds: Mapping[str, Array]) -> None:
+    """Raise BadInput where a sample does not fit a fixed dimension or the type of its input.
+
+    where: what the samples came from, for the message.
+    """
     for value in model.graph.inputs:
         array = feeds.get(str(value.name))
         if array is None:
             raise BadInput(
-                f"{path}: images feed one input, but the model also needs {value.name!r}; use an .npz"
+                f"{where}: images feed one input, but the model also needs {value.name!r}; use an .npz"
             )
         if value.dtype is not None and array.dtype != value.dtype.numpy():
             raise BadInput(
-                f"{path}: input {value.name!r} takes {value.dtype.numpy()}, the samples are {array.dtype}"
+                f"{where}: input {value.name!r} takes {value.dtype.numpy()}, the samples are {array.dtype}"
             )
         wanted = [] if value.shape is None else [d if isinstance(d, int) else None for d in value.shape]
         fits = len(wanted) == array.ndim and all(
@@ -256,4 +281,4 @@ def _check_shapes(path: Path, model: ir.Model, feeds: Mapping[str, Array]) -> No
         if wanted and not fits:
             have = "x".join(str(d) for d in array.shape[1:])
             need = "x".join("?" if d is None else str(d) for d in wanted[1:])
-            raise BadInput(f"{path}: a sample is {have}, but input {value.name!r} takes {need}")
+            raise BadInput(f"{where}: a sample is {have}, but input {value.name!r} takes {need}")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ PREPROCESS_NAME = "preprocess.toml"
 KEYS = ("channels", "crop", "input", "layout", "mean", "resize", "scale")
 MODES = {"RGB": "RGB", "BGR": "RGB", "GRAY": "L"}
 EVALUATION_CROP = 0.875  # crop over shorter side in the usual ImageNet evaluation
+VARIED_AREA = (0.6, 1.0)
+VARIED_ASPECT = 4 / 3
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -181,6 +184,13 @@ class ImageFolder:
         pixels = np.stack([self._decoded(index) for index in indices])
         return {self._preprocess.input: _normalised(pixels, self._preprocess)}
 
+    def varied(self, index: int, rng: np.random.Generator) -> dict[str, FloatArray]:
+        """A sample as another crop of its image, perhaps mirrored, stacked as one."""
+        image = _opened(self._files[index], self._preprocess)
+        size = self._preprocess.crop or (image.height, image.width)
+        pixels = _as_pixels(random_crop(image, size, rng))
+        return {self._preprocess.input: _normalised(pixels[None], self._preprocess)}
+
     def _decoded(self, index: int) -> Pixels:
         pixels = self._pixels.get(index)
         if pixels is None:
@@ -209,16 +219,42 @@ def _normalised(pixels: Pixels, preprocess: Preprocess) -> FloatArray:
 
 def _decode(file: Path, preprocess: Preprocess) -> Pixels:
     """One file as [height, width, channels] pixels, resized and cropped."""
+    pixels = _as_pixels(_opened(file, preprocess))
+    return pixels if preprocess.crop is None else _cropped(file, pixels, preprocess.crop)
+
+
+def _opened(file: Path, preprocess: Preprocess) -> Image.Image:
+    """One file as an image, resized but not cropped."""
     try:
         with Image.open(file) as opened:
             image = opened.convert(MODES[preprocess.channels])
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         raise BadInput(f"{file}: cannot be read as an image; replace or remove the file") from error
     size = _resized(image.width, image.height, preprocess)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1)
-    return pixels if preprocess.crop is None else _cropped(file, pixels, preprocess.crop)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _as_pixels(image: Image.Image) -> Pixels:
+    return np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1)
+
+
+def random_crop(image: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """A random part of an image at a size (height, width), mirrored every other time.
+
+    The part has `VARIED_AREA` of the area and `VARIED_ASPECT` times the aspect of the largest part
+    that has the wanted one (Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section
+    6, with milder bounds: what is cropped should still look like calibration data).
+    """
+    height, width = size
+    fit = min(image.height / height, image.width / width)
+    side = math.sqrt(rng.uniform(*VARIED_AREA))
+    stretch = math.exp(rng.uniform(-1, 1) * math.log(VARIED_ASPECT) / 2)
+    wide = min(fit * width * side * stretch, image.width)
+    high = min(fit * height * side / stretch, image.height)
+    left, top = rng.uniform(0, image.width - wide), rng.uniform(0, image.height - high)
+    box = (left, top, left + wide, top + high)
+    part = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else part
 
 
 def _resized(width: int, height: int, preprocess: Preprocess) -> tuple[int, int]:

@@ -77,25 +77,27 @@ def cross_fitted(
     def held_out(fold: int) -> Mapping[str, Array]:
         others = [other for other in folds if other != fold]
         fitted = repair(reference, changed, others, seed=seed, effort=effort)
-        return outputs_of(reference, fitted, reference.calibration.folds[fold])
+        return outputs_of(reference, fitted, judged[fold])
 
+    judged = reference.judged
     assert reference.cuts  # recorded once, before there are threads
     with one_blas_thread(), ThreadPoolExecutor(FOLDS_AT_ONCE) as pool:
         outputs = list(pool.map(held_out, folds))
-    return compare(reference, outputs, reference.calibration.folds, metric)
+    return compare(reference, outputs, judged, metric)
 
 
 def price_damage(reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = QUICK) -> Damage:
     """A cheap estimate of the damage: one repair on a few folds with less effort, one fold to judge it."""
     train, test = PRICE_FOLDS
     fitted = repair(reference, changed, train, seed=seed, effort=effort)
-    samples = tuple(i for i in reference.calibration.folds[test] if i in set(reference.recorded))
+    recorded = set(reference.originals)
+    samples = tuple(i for i in reference.judged[test] if i in recorded)
     return compare(reference, [outputs_of(reference, fitted, samples)], [samples], None)
 
 
 def measured(reference: Reference, changed: ir.Model, *, metric: Metric | None = None) -> Damage:
     """The damage of a model as it is, over all samples: for rewrites that fitted nothing."""
-    every = tuple(range(len(reference.calibration)))
+    every = tuple(sorted(i for fold in reference.judged for i in fold))
     return compare(reference, [outputs_of(reference, changed, every)], [every], metric)
 
 
@@ -128,8 +130,7 @@ def compare(
     """The damage from the changed outputs of several sets of samples."""
     labels = reference.calibration.labels
     head = class_scores(reference.base, labels is not None)
-    whole = reference.outputs()
-    before = [{name: value[list(chosen)] for name, value in whole.items()} for chosen in samples]
+    before = [reference.outputs(chosen) for chosen in samples]
     errors = [_errors(old, new, head) for old, new in zip(before, outputs, strict=True)]
     known = [None if labels is None else labels[list(chosen)] for chosen in samples]
     accuracy = _accuracy(before, outputs, known, head, metric)

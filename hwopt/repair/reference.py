@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -21,27 +22,30 @@ from hwopt.repair.store import Store
 from hwopt.runtime import THREADS, Session, batch_of, part, with_outputs
 
 MAX_RECORDED = 500  # samples whose inner values are kept: what a fit can use
+MAX_VARIED = 1500  # the same with their variants
+RECORDED_BYTES = 4 << 30  # of inner values: in memory as far as the store goes, in files beyond
+FEWEST_RECORDED = 100  # however large they are
+OUTPUT_BYTES = 256 << 20  # of outputs that are kept; fewer samples are judged where they are larger
 SAMPLED_BYTES = 1 << 30
 
 
 class Reference:
     """A base model and its values on calibration data.
 
-    base: canonicalised, never changed afterwards; recorded: the samples whose inner values are
-    kept, an equal share of every fold.
+    base: canonicalised, never changed afterwards. How much is kept depends on the model, not on the
+    number of samples: where not all can be, a seeded, equal share of every fold.
     """
 
-    def __init__(self, base: ir.Model, calibration: Calibration, threads: int = THREADS) -> None:
+    def __init__(
+        self, base: ir.Model, calibration: Calibration, threads: int = THREADS, seed: int = 0
+    ) -> None:
         self.base = base
         self.calibration = calibration
         self.threads = threads
         self.store = Store()
-        share = MAX_RECORDED // len(calibration.folds)
-        self.recorded = tuple(
-            sorted(i for fold in calibration.folds for i in fold[:: -(-len(fold) // share)])
-        )
-        self._row = {sample: row for row, sample in enumerate(self.recorded)}
+        self._seed = seed
         self._cuts: list[Cut] | None = None
+        self._judged: tuple[tuple[int, ...], ...] | None = None
         self._kept: dict[str, Array] = {}
         self._sampled: dict[tuple[str, str], FloatArray] = {}
         self._outputs: dict[str, Array] | None = None
@@ -54,6 +58,56 @@ class Reference:
         assert self._cuts is not None
         return self._cuts
 
+    @cached_property
+    def _found(self) -> list[Cut]:
+        """The cuts that are worth recording."""
+        count = probe_count(self.base)
+        some = self.calibration.samples(range(len(self.calibration.folds)))[:count]
+        return _narrow(cuts(self.base, self.feeds((list(some) * count)[:count])))
+
+    @cached_property
+    def originals(self) -> tuple[int, ...]:
+        """The samples whose inner values are kept, in ascending order, variants left out."""
+        shares = shared_out(self.calibration, min(MAX_RECORDED, self._room), self._seed)
+        return tuple(sorted(i for fold in shares for i in fold))
+
+    @cached_property
+    def recorded(self) -> tuple[int, ...]:
+        """`originals`, and behind them as many whole sets of their variants as there is room for."""
+        room = max(min(MAX_VARIED, self._room) // max(len(self.originals), 1) - 1, 0)
+        copies = range(min(self.calibration.copies, room))
+        variants = [self.calibration.variant(sample, c) for c in copies for sample in self.originals]
+        return (*self.originals, *variants)
+
+    @property
+    def _room(self) -> int:
+        """How many samples may be recorded, for the size of their inner values."""
+        size = sum(cut.bytes for cut in self._found[1:])
+        return max(RECORDED_BYTES // max(size, 1), FEWEST_RECORDED)
+
+    @cached_property
+    def _row(self) -> dict[int, int]:
+        return {sample: row for row, sample in enumerate(self.recorded)}
+
+    def training(self, folds: Sequence[int]) -> tuple[int, ...]:
+        """What weights may be fitted on: the recorded samples of these folds and their variants."""
+        members = set(self.calibration.samples(folds))
+        return tuple(i for i in self.recorded if self.calibration.origin(i) in members)
+
+    @property
+    def judged(self) -> tuple[tuple[int, ...], ...]:
+        """The samples of every fold on which a changed model is compared with the base.
+
+        All of them, unless the outputs are large: then a seeded, equal share of every fold.
+        """
+        if self._judged is None:
+            names = [str(v.name) for v in self.base.graph.outputs]
+            _, values = next(self._run(names, self.calibration.folds[0][:1]))
+            size = sum(array.nbytes for array in values.values())
+            most = max(OUTPUT_BYTES // max(size, 1), len(self.calibration.folds))
+            self._judged = shared_out(self.calibration, most, self._seed)
+        return self._judged
+
     def feeds(self, samples: Sequence[int]) -> Mapping[str, Array]:
         """The model's inputs for these samples."""
         return self.calibration.batch(samples)
@@ -65,20 +119,28 @@ class Reference:
         feeds = self.feeds(samples) if any(name not in self._kept for name in cut.values) else {}
         return {name: feeds[name] if name in feeds else self._kept[name][rows] for name in cut.values}
 
-    def outputs(self) -> dict[str, Array]:
-        """The model's outputs for all samples of the calibration data, recorded or not."""
+    def outputs(self, samples: Sequence[int] | None = None) -> dict[str, Array]:
+        """The base's outputs for samples that are judged; None: for all that are, in ascending order."""
+        every = sorted(i for fold in self.judged for i in fold)
         if self._outputs is None:
             names = [str(v.name) for v in self.base.graph.outputs]
-            session = Session(with_outputs(self.base, names), self.threads)
-            size = batch_of(self.base)
-            every = range(len(self.calibration))
             parts: dict[str, list[Array]] = {name: [] for name in names}
-            for begin in range(0, len(every), size):
-                for _, values in session.batches(self.feeds(every[begin : begin + size]), size):
-                    for name in names:
-                        parts[name].append(values[name])
+            for _, values in self._run(names, every):
+                for name in names:
+                    parts[name].append(values[name])
             self._outputs = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-        return self._outputs
+        if samples is None:
+            return self._outputs
+        rows = np.searchsorted(every, samples)
+        return {name: array[rows] for name, array in self._outputs.items()}
+
+    def _run(self, names: Sequence[str], samples: Sequence[int]) -> Iterator[tuple[int, dict[str, Array]]]:
+        """Values of the whole base, batch by batch, each with the place of its first sample."""
+        session = Session(with_outputs(self.base, names), self.threads)
+        size = batch_of(self.base)
+        for begin in range(0, len(samples), size):
+            for _, values in session.batches(self.feeds(samples[begin : begin + size]), size):
+                yield begin, values
 
     def stream(self, name: str, samples: Sequence[int]) -> Iterator[tuple[slice, Array]]:
         """One value of the base for recorded samples, batch by batch."""
@@ -106,7 +168,7 @@ class Reference:
     def sampled(self, name: str, positions: Positions, samples: Sequence[int]) -> FloatArray:
         """A value at some positions: [samples, positions, channels], remembered up to a limit.
 
-        positions: [recorded samples, positions], flat indices into height x width; for a value
+        positions: [recorded samples and variants, positions], flat indices into height x width; for a value
         without spatial axes there is one position.
         """
         key = (name, hashlib.sha256(positions.tobytes()).hexdigest())
@@ -126,24 +188,34 @@ class Reference:
         return np.concatenate(parts)
 
     def _record(self) -> None:
-        count = probe_count(self.base)
-        feeds = self.feeds((list(self.recorded) * count)[:count])
-        found = _narrow(cuts(self.base, feeds))
-        names = sorted({name for cut in found for name in cut.values} - set(feeds))
-        self._cuts = found
-        session = Session(with_outputs(self.base, names), self.threads) if names else None
-        size = batch_of(self.base)
-        for begin in range(0, len(self.recorded) if session else 0, size):
-            assert session is not None
-            chosen = self.recorded[begin : begin + size]
-            for _, values in session.batches(self.feeds(chosen), size):
+        inputs = {str(v.name) for v in self.base.graph.inputs}
+        names = sorted({name for cut in self._found for name in cut.values} - inputs)
+        if names:
+            for begin, values in self._run(names, self.recorded):
                 self._keep(begin, values)
+        self._cuts = self._found
 
     def _keep(self, begin: int, values: Mapping[str, Array]) -> None:
         for name, value in values.items():
             if name not in self._kept:
                 self._kept[name] = self.store.empty((len(self.recorded), *value.shape[1:]), value.dtype)
             self._kept[name][begin : begin + len(value)] = value
+
+
+def shared_out(calibration: Calibration, most: int, seed: int) -> tuple[tuple[int, ...], ...]:
+    """At most that many samples, an equal share of every fold, in ascending order.
+
+    A reservoir of those whose seeded hash is smallest (bottom-k sampling): it depends on what
+    the samples hold, not on their order.
+    """
+    share = max(most // len(calibration.folds), 1)
+    hashes = calibration.hashes
+
+    def rank(sample: int) -> str:
+        content = hashes[sample] if hashes else str(sample)
+        return hashlib.sha256(f"{seed} {content}".encode()).hexdigest()
+
+    return tuple(tuple(sorted(sorted(fold, key=rank)[:share])) for fold in calibration.folds)
 
 
 def _narrow(found: list[Cut]) -> list[Cut]:

@@ -43,8 +43,8 @@ def annotate(reference: Reference, seed: int) -> None:
 
 def _rows(reference: Reference, linear: Linear, seed: int) -> FloatArray:
     """[rows, input channels] of what the base feeds the operator."""
-    step = -(-len(reference.recorded) // SAMPLES)
-    samples = reference.recorded[::step]
+    step = -(-len(reference.originals) // SAMPLES)
+    samples = reference.originals[::step]
     found = []
     for where, values in reference.stream(str(linear.input.name), samples):
         grid = linear.grid(values)

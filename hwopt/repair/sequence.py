@@ -67,11 +67,14 @@ def repair(
 
 
 def _samples(reference: Reference, folds: Sequence[int]) -> tuple[list[int], Rows]:
-    """The recorded samples of these folds, and which of them choose lambda."""
-    recorded = set(reference.recorded)
-    samples = [i for i in reference.calibration.samples(folds) if i in recorded]
-    last = set(reference.calibration.samples(folds[-1:])) if len(folds) > 1 else set(samples[::5])
-    return samples, np.array([i in last for i in samples], dtype=np.bool_)
+    """The recorded samples of these folds with their variants, and which of them choose lambda.
+
+    A variant goes where its sample goes: it stands on no other side of a cross-fit.
+    """
+    samples = list(reference.training(folds))
+    origins = [reference.calibration.origin(i) for i in samples]
+    last = reference.calibration.samples(folds[-1:]) if len(folds) > 1 else sorted(set(origins))[::5]
+    return samples, np.isin(origins, last)
 
 
 class _Fitter:
