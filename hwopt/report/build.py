@@ -13,6 +13,7 @@ from hwopt.link import suffered
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
+from hwopt.report.rounds import link_info, round_rows
 from hwopt.report.schema import (
     AccuracyRow,
     Budget,
@@ -138,9 +139,18 @@ def budget(work: Work, settled: Settled) -> Budget:
 
 def search(findings: Findings) -> SearchInfo:
     """How the plan was found."""
-    outcome = findings.settled.decision.outcome
+    decision = findings.settled.decision
+    outcome = decision.outcome
     seconds = findings.timings.seconds.get("search", 0.0)
-    return SearchInfo(outcome.strategy, outcome.evaluations, outcome.bound, outcome.gap, round(seconds, 3))
+    return SearchInfo(
+        strategy=outcome.strategy,
+        evaluations=outcome.evaluations,
+        bound=outcome.bound,
+        gap=outcome.gap,
+        seconds=round(seconds, 3),
+        rounds=round_rows(decision, findings.work.limit),
+        link=link_info(decision),
+    )
 
 
 def notes(findings: Findings) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hwopt.report import words
+from hwopt.report.rounds import round_lines
 from hwopt.report.schema import ChoiceRow, Missing, Outcome, Report, SubgraphRow, Unpriced
 
 _KEEP = "keep"
@@ -178,7 +179,7 @@ def _search(report: Report) -> str:
         f"- search: {search.strategy}, {search.evaluations} evaluations, bound {words.number(search.bound)}, "
         f"gap {words.number(search.gap)}"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *round_lines(search.rounds, search.link)])
 
 
 def _timings(report: Report) -> str:

@@ -228,6 +228,31 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class RoundRow:
+    """A plan that was repaired and measured before one was settled on.
+
+    added_up: damage of its values one by one; joint: of all together, measured on data that did not
+    fit the weights; suffered: the figure that the accuracy limit speaks of.
+    """
+
+    values: int
+    latency_us: Estimate
+    added_up: float
+    joint: float
+    suffered: float
+    within_limit: bool
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """How single damage adds up and what it costs, estimated from all measured plans (`hwopt.link`)."""
+
+    joint_per_added_up: float
+    suffered_per_joint: float
+    plans: int
+
+
+@dataclass(frozen=True)
 class SearchInfo:
     """How the plan was found. gap: relative distance to the proven bound of the search's own model."""
 
@@ -236,6 +261,8 @@ class SearchInfo:
     bound: Number
     gap: Number
     seconds: float
+    rounds: tuple[RoundRow, ...] = ()
+    link: LinkInfo | Missing = Missing("no plan with LOSSY values was measured")
 
 
 @dataclass(frozen=True)
