@@ -10,7 +10,6 @@ import onnx_ir as ir
 
 from hwopt.accuracy import Metric
 from hwopt.assess import OracleAnswer, assess
-from hwopt.calibration import Calibration
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
 from hwopt.damage_tables import DamageTables
@@ -47,7 +46,7 @@ from hwopt.settle import (
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
-from hwopt.work import ModelLike, Work, open_work
+from hwopt.work import CalibrationLike, ModelLike, Work, open_work
 
 Limit = str | float | Bound | None
 
@@ -77,7 +76,7 @@ def optimize(
     *,
     target: str | Path | Target,
     output: str | Path | None = None,
-    calib: str | Path | Calibration | None = None,
+    calib: CalibrationLike | None = None,
     labels: str | Path | None = None,
     preprocess: str | Path | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -109,7 +108,8 @@ def optimize(
 ) -> Result:
     """Rewrites a model for a target and proves the result.
 
-    model: an ONNX file or an onnx_ir.Model, which is not edited. output: OUT.onnx; its siblings
+    model: an ONNX file or an onnx_ir.Model, which is not edited. calib: an image folder, an .npz or .npy,
+    or an iterable of arrays (`calibration_stream.calibration_of`). output: OUT.onnx; its siblings
     OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
     rewrites are made. Limits on latency are microseconds or texts such as "5ms" and "-30%",
     those on memory bytes or texts such as "2MB". refine: how many subgraphs of a model the oracle
@@ -232,7 +232,8 @@ def open_data(work: Work, found: Found) -> Data | None:
         return None
     reference = Reference(found.base, work.calibration)
     if work.metric is not None:
-        work.metric(reference.outputs(), work.calibration.labels)  # one that fails shall do so now
+        labels, some = work.calibration.labels, list(reference.judged[0])
+        work.metric(reference.outputs(some), None if labels is None else labels[some])  # to fail now
     annotate(reference, work.settings.seed)
     return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed, work.metric))
 

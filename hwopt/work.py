@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +11,8 @@ import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer, ask_oracle, assess
 from hwopt.calibration import Calibration, load_calibration
+from hwopt.calibration_stream import calibration_of
+from hwopt.calibration_variants import augmented
 from hwopt.choice import Pass
 from hwopt.cost.exact import refine_most_uncertain
 from hwopt.cost.learned import Learned
@@ -29,6 +31,7 @@ from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_li
 from hwopt.target import Target
 
 ModelLike = str | Path | ir.Model
+CalibrationLike = str | Path | Calibration | Iterable[object]
 NOT_ASKED = "the oracle was not asked: --refine 0"
 
 
@@ -94,7 +97,7 @@ def open_work(
     model: ModelLike,
     target: str | Path | Target,
     chosen: Settings,
-    calib: str | Path | Calibration | None = None,
+    calib: CalibrationLike | None = None,
     labels: str | Path | None = None,
     preprocess: str | Path | None = None,
 ) -> Work:
@@ -106,6 +109,8 @@ def open_work(
     calibration = _calibration(calib, loaded, labels, preprocess)
     if calibration is None:
         _require_no_data(chosen)
+    else:
+        calibration = augmented(calibration, chosen.augment, chosen.seed)
     cost_model = load_cost_model(accelerator, chosen.cost_model)
     accelerator = cost_model.target  # it pins the model that is used
     placed = with_places(loaded)
@@ -149,7 +154,7 @@ def _require_no_data(chosen: Settings) -> None:
 
 
 def _calibration(
-    calib: str | Path | Calibration | None,
+    calib: CalibrationLike | None,
     model: ir.Model,
     labels: str | Path | None,
     preprocess: str | Path | None,
@@ -161,6 +166,12 @@ def _calibration(
         return None
     if isinstance(calib, Calibration):
         return calib
+    if not isinstance(calib, str | Path):
+        if labels is not None or preprocess is not None:
+            raise BadInput(
+                "labels and preprocess go with a file or folder: give pairs (inputs, label) instead"
+            )
+        return calibration_of(calib, model)
     return load_calibration(
         Path(calib),
         model,
