@@ -17,8 +17,10 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,9 +29,10 @@ import onnx_ir as ir
 from bench.lossy_lab import SEED, Lab, open_judge, open_lab
 from bench.lossy_rows import ROWS, row_named
 from bench.lossy_table import Record, read_records, table
+from hwopt.calibration_variants import augmented
 from hwopt.damage import Damage, compare, measured, outputs_of
+from hwopt.errors import BadInput
 from hwopt.harm import PLAN_EFFORT
-from hwopt.repair.effort import Effort
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
@@ -46,11 +49,6 @@ class How:
     tune: int
     augment: int
     held_out: tuple[int, ...]
-
-    @property
-    def effort(self) -> Effort:
-        """What the repair of a chosen plan may spend."""
-        return PLAN_EFFORT
 
 
 def main() -> int:
@@ -95,7 +93,7 @@ def run(name: str, how: How) -> Record:
     """One row: its values chosen, written, repaired and judged."""
     row = row_named(name)
     start = time.perf_counter()
-    lab = open_lab()
+    lab = open_lab(partial(augmented, copies=how.augment, seed=SEED))
     assert lab.reference.cuts  # what every repair reads is recorded before the clock of the repair starts
     opened = time.perf_counter()
     picks = row.picks(lab)
@@ -132,8 +130,15 @@ def _judged(lab: Lab, changed: ir.Model, how: How) -> tuple[Damage, list[float]]
 def _fitted(lab: Lab, changed: ir.Model, folds: list[int], how: How) -> tuple[ir.Model, float]:
     """The changed model repaired on these folds, and the seconds that it took."""
     start = time.perf_counter()
-    fitted = repair(lab.reference, changed, folds, seed=SEED, effort=how.effort)
+    fitted = repaired(lab, changed, folds, how.tune)
     return fitted, time.perf_counter() - start
+
+
+def repaired(lab: Lab, changed: ir.Model, folds: Sequence[int], steps: int) -> ir.Model:
+    """A changed model with its weights fitted as those of a chosen plan are, then tuned by gradient steps."""
+    if steps:
+        raise BadInput("--tune: gradient steps are not wired up yet")
+    return repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
 
 
 def _known(figure: float | None) -> float:

@@ -40,6 +40,7 @@ SEED = 0
 NO_LIMIT = AccuracyLimit("max_divergence", float("inf"))
 MEASURE_ROUNDS = 6  # joint values that an allocation picked unmeasured are measured, and it is made again
 Figure = Callable[[Price], float]
+Turn = Callable[[Calibration], Calibration]
 
 
 class Free:
@@ -67,12 +68,12 @@ class Count:
 class Lab:
     """A model, calibration data, and everything that the passes could do to it."""
 
-    def __init__(self, path: Path, calibration: Path) -> None:
+    def __init__(self, path: Path, calibration: Path, turned: Turn) -> None:
         self.loaded = with_places(load_model(path))
         self.target = generous(load_target("edge-npu"))
         passes = select_passes((), ())
         self.base = canonicalise(self.loaded, passes, self.target).model
-        self.reference = Reference(self.base, load_calibration(calibration, self.base))
+        self.reference = Reference(self.base, turned(load_calibration(calibration, self.base)))
         annotate(self.reference, SEED)
         found, _ = find_choices(self.base, passes, self.target, frozenset({Risk.EXACT, Risk.LOSSY}))
         self.choices = {choice.id: choice for choice in found}
@@ -182,9 +183,9 @@ def data_folder() -> Path:
     return Path(os.environ["HWOPT_DATA"])
 
 
-def open_lab() -> Lab:
-    """EfficientNet-Lite0 with its calibration images."""
-    return Lab(data_folder() / "efficientnet_lite0.onnx", data_folder() / "imagenet" / "calib")
+def open_lab(turned: Turn = lambda calibration: calibration) -> Lab:
+    """EfficientNet-Lite0 with its calibration images, or with what is made of them."""
+    return Lab(data_folder() / "efficientnet_lite0.onnx", data_folder() / "imagenet" / "calib", turned)
 
 
 def open_judge(lab: Lab) -> Calibration:
