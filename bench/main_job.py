@@ -1,10 +1,13 @@
-"""The main job on EfficientNet-Lite0, both targets, judged on images that nothing was fitted on.
+"""The main job on EfficientNet-Lite0, judged on images that nothing was fitted on.
 
-    HWOPT_DATA=DIR python -m bench.main_job [--target NAME ...] [--max-drop 0.03] [-o DIR]
+    HWOPT_DATA=DIR python -m bench.main_job [--target NAME ...] [--mode MODE ...] [--max-drop 0.01 ...]
+                                            [--tune STEPS] [--augment N] [--judge eval] [-o DIR]
 
-For each target: EXACT rewrites alone, then with calibration data. Prints a Markdown table:
-latency predicted and by the oracle, before and after; the cross-fitted drop on the calibration
-images; drop, agreement and mean KL on the evaluation images, with the paired standard error.
+For each target: EXACT rewrites alone, with calibration data at each limit on the drop (all lossy rewrites
+together), and the same written in int8. Prints a Markdown table: latency predicted and by the oracle, before
+and after; the passes that were chosen; the cross-fitted drop on the calibration images at the precision that
+is written and at int8 beside it; with `--judge eval` drop, agreement and mean KL on the evaluation images,
+with the paired standard error.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,20 +27,40 @@ from hwopt.calibration import load_calibration
 from hwopt.damage import Damage, measured
 from hwopt.estimate import Estimate
 from hwopt.ir import load_model
+from hwopt.plan import Plan
 from hwopt.repair.reference import Reference
 from hwopt.report.schema import Figure, OracleProof, Report, Verification
 
 TARGETS = ("edge-npu", "ethos-u55-256")
+EXACT, LOSSY, INT8 = "exact", "lossy", "int8"
+COLUMNS = (
+    "target", "rewrites", "limit", "predicted ms", "oracle ms", "oracle change", "passes chosen",
+    "drop on calibration (cross-fitted)", "at int8", "drop on eval ± s.e.", "agreement", "KL", "minutes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that is asked for. max_drop: as a share; None for EXACT rewrites alone."""
+
+    target: str
+    mode: str
+    max_drop: float | None
+
+    @property
+    def file_name(self) -> str:
+        limit = "" if self.max_drop is None else f".{100 * self.max_drop:g}"
+        return f"lite0.{self.target}.{self.mode}{limit}.onnx"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run: its report, and what the written model does on the evaluation images."""
+    """One run: its report, and what the written model does on the evaluation images, where it is asked."""
 
-    target: str
-    mode: str
+    job: Job
     report: Report
-    evaluation: Damage
+    plan: Plan
+    evaluation: Damage | None
     seconds: float
 
 
@@ -45,62 +69,102 @@ def main() -> int:
     arguments = _arguments()
     data = Path(os.environ["HWOPT_DATA"])
     arguments.output.mkdir(parents=True, exist_ok=True)
-    model = data / "efficientnet_lite0.onnx"
-    base = load_model(model)
-    judge = Reference(base, load_calibration(data / "imagenet" / "eval", base))
-    rows = []
-    for target in arguments.target or TARGETS:
-        for mode in arguments.mode:
-            rows.append(run(model, data, target, mode, arguments, judge))
-            print(table(rows), file=sys.stderr)
+    judge = _judge(data) if arguments.judge == "eval" else None
+    rows: list[Row] = []
+    for job in jobs(
+        arguments.target or TARGETS, arguments.mode or (EXACT, LOSSY), arguments.max_drop or [0.03]
+    ):
+        rows.append(run(job, data, arguments, judge))
+        print(table(rows), file=sys.stderr)
     print(table(rows))
     return 0
 
 
+def _judge(data: Path) -> Reference:
+    base = load_model(data / "efficientnet_lite0.onnx")
+    return Reference(base, load_calibration(data / "imagenet" / "eval", base))
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--target", action="append", choices=TARGETS)
-    parser.add_argument("--mode", action="append", choices=["exact", "lossy"])
-    parser.add_argument("--max-drop", type=float, default=0.03)
+    parser.add_argument("--mode", action="append", choices=[EXACT, LOSSY, INT8])
+    parser.add_argument("--max-drop", action="append", type=float)
+    parser.add_argument("--tune", type=int, default=0)
+    parser.add_argument("--augment", type=int, default=0)
+    parser.add_argument("--judge", choices=["none", "eval"], default="none")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/main_job"))
-    arguments = parser.parse_args()
-    arguments.mode = arguments.mode or ["exact", "lossy"]
-    return arguments
+    return parser.parse_args()
 
 
-def run(
-    model: Path, data: Path, target: str, mode: str, arguments: argparse.Namespace, judge: Reference
-) -> Row:
+def jobs(targets: list[str], modes: list[str], drops: list[float]) -> list[Job]:
+    """Every run: EXACT rewrites know no limit on the drop."""
+    return [
+        Job(target, mode, drop)
+        for target in targets
+        for mode in modes
+        for drop in (drops if mode != EXACT else [None])
+    ]
+
+
+def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Reference | None) -> Row:
     """One optimisation, written to a file, and the written file's outputs on the evaluation images."""
     start = time.perf_counter()
-    lossy = {"calib": data / "imagenet" / "calib", "max_drop": arguments.max_drop} if mode == "lossy" else {}
-    out = arguments.output / f"lite0.{target}.{mode}.onnx"
-    result = hwopt.optimize(model, target=target, output=out, force=True, **lossy)
+    result = hwopt.optimize(
+        data / "efficientnet_lite0.onnx",
+        target=job.target,
+        output=arguments.output / job.file_name,
+        force=True,
+        calib=data / "imagenet" / "calib" if job.max_drop is not None else None,
+        max_drop=job.max_drop,
+        quantize=INT8 if job.mode == INT8 else None,
+        tune=arguments.tune if job.max_drop is not None else 0,
+        augment=arguments.augment if job.max_drop is not None else 0,
+    )
     seconds = time.perf_counter() - start
     written: ir.Model = load_model(result.files[0])
-    return Row(target, mode, result.report, measured(judge, written), seconds)
+    return Row(job, result.report, result.plan, None if judge is None else measured(judge, written), seconds)
 
 
 def table(rows: list[Row]) -> str:
     """Markdown."""
-    head = (
-        "| target | rewrites | predicted ms | oracle ms | oracle change | drop on calibration (cross-fitted) "
-        "| drop on eval ± s.e. | agreement | KL | minutes |\n|---|---|---|---|---|---|---|---|---|---|\n"
-    )
-    return head + "\n".join(_line(row) for row in rows)
+    head = [_joined(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    return "\n".join([*head, *(_line(row) for row in rows)])
+
+
+def _joined(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _line(row: Row) -> str:
-    report, found = row.report, row.evaluation
+    report = row.report
     before, after = _oracle(report)
+    precision = "int8" if row.job.mode == INT8 else "fp32"
+    return _joined((
+        row.job.target, row.job.mode, _points(row.job.max_drop),
+        f"{_ms(report.before.latency_us)} → {_ms(getattr(report.after, 'latency_us', None))}",
+        f"{before / 1e3:.3f} → {after / 1e3:.3f}", f"{100 * (after / before - 1):+.1f}%", _passes(row.plan),
+        _calibration_drop(report, precision), _calibration_drop(report, "int8"), *_evaluated(row.evaluation),
+        f"{row.seconds / 60:.1f}",
+    ))  # fmt: skip
+
+
+def _points(drop: float | None) -> str:
+    return "-" if drop is None else f"{100 * drop:g} points"
+
+
+def _evaluated(found: Damage | None) -> tuple[str, str, str]:
+    """Drop, agreement and divergence on the evaluation images."""
+    if found is None:
+        return "-", "-", "-"
     drop = "-" if found.drop is None else f"{100 * found.drop.value:+.2f} ± {100 * found.drop.error:.2f}"
-    predicted = f"{_ms(report.before.latency_us)} → {_ms(getattr(report.after, 'latency_us', None))}"
-    cells = [
-        row.target, row.mode, predicted, f"{before / 1e3:.3f} → {after / 1e3:.3f}",
-        f"{100 * (after / before - 1):+.1f}%", _calibration_drop(report), drop,
-        f"{100 * (found.agreement or 0):.1f}%", f"{found.divergence:.4f}", f"{row.seconds / 60:.1f}",
-    ]  # fmt: skip
-    return "| " + " | ".join(cells) + " |"
+    return drop, f"{100 * (found.agreement or 0):.1f}%", f"{found.divergence:.4f}"
+
+
+def _passes(plan: Plan) -> str:
+    """How often each pass was chosen, the folds of canonicalising left out."""
+    counts = Counter(step.pass_name for step in plan.steps if step.pass_name != "canonicalize")
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "none"
 
 
 def _oracle(report: Report) -> tuple[float, float]:
@@ -120,11 +184,12 @@ def _ms(figure: object) -> str:
     return f"{figure.value / 1e3:.3f}" if isinstance(figure, Estimate) else "-"
 
 
-def _calibration_drop(report: Report) -> str:
+def _calibration_drop(report: Report, precision: str) -> str:
     if not isinstance(report.accuracy, tuple):
         return "-"
-    top1 = next((row for row in report.accuracy if row.metric == "top1"), None)
-    return "-" if top1 is None or not isinstance(top1.drop, float) else f"{100 * top1.drop:+.2f}"
+    found = [row for row in report.accuracy if row.metric == "top1" and row.precision == precision]
+    drop = found[0].drop if found else None
+    return f"{100 * drop:+.2f}" if isinstance(drop, float) else "-"
 
 
 if __name__ == "__main__":
