@@ -42,6 +42,6 @@ def round_lines(rows: tuple[RoundRow, ...], link: LinkInfo | Missing) -> list[st
     if isinstance(link, LinkInfo):
         lines.append(
             f"- link from {link.plans} plans: {link.joint_per_added_up:.2f} of the added-up damage is left "
-            f"when all is repaired at once, {link.suffered_per_joint:.3g} of the limit's figure per unit of it"
+            f"when all is repaired, {link.suffered_per_joint:.3g} of the limit's figure per unit of it"
         )
     return lines
