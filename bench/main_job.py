@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def jobs(targets: list[str], modes: list[str], drops: list[float]) -> list[Job]:
+def jobs(targets: Sequence[str], modes: Sequence[str], drops: Sequence[float]) -> list[Job]:
     """Every run: EXACT rewrites know no limit on the drop."""
     return [
         Job(target, mode, drop)
