@@ -62,7 +62,17 @@ class Activation:
         """The function on an array [batch, channels, ...], in the array's own dtype."""
         return _APPLY[self.kind](self, array).astype(array.dtype, copy=False)
 
+    def slope(self, array: npt.NDArray[F]) -> npt.NDArray[F]:
+        """The derivative on an array, in the array's own dtype; where there is none, that of the inside.
 
+        Raises KeyError for a kind that is not in FITTED.
+        """
+        return np.asarray(_SLOPE[self.kind](self, array)).astype(array.dtype, copy=False)
+
+
+FITTED = frozenset(
+    {"none", "relu", "relu6", "clip", "hardswish", "silu", "leaky_relu", "gelu"}
+)  # what a fit of the weights before it can take into account
 NONE = Activation("none")
 HARDSWISH = Activation("hardswish")
 SILU = Activation("silu")
@@ -255,6 +265,21 @@ def _apply_prelu(activation: Activation, x: Floats) -> Floats:
     return np.where(x < 0, x * slopes, x)
 
 
+def _silu_slope(x: Floats) -> Floats:
+    gate = _sigmoid(x)
+    result: Floats = gate * (1 + x * (1 - gate))
+    return result
+
+
+def _hardswish_slope(x: Floats) -> Floats:
+    return np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, x / 3 + 0.5))
+
+
+def _gelu_slope(x: Floats) -> Floats:
+    density = np.exp(-0.5 * np.square(x)) / math.sqrt(2 * math.pi)
+    return np.asarray(0.5 * (1 + erf(x / math.sqrt(2))) + x * density)
+
+
 _BINARY: dict[str, Callable[[Floats, Floats], Floats]] = {
     "Add": np.add,
     "Sub": np.subtract,
@@ -277,4 +302,15 @@ _APPLY: dict[Kind, Callable[[Activation, Floats], Floats]] = {
     "tanh": lambda a, x: np.tanh(x),
     "hardsigmoid": _hardsigmoid,
     "gelu": lambda a, x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
+}
+
+_SLOPE: dict[Kind, Callable[[Activation, Floats], Floats | npt.NDArray[np.bool_]]] = {
+    "none": lambda a, x: np.ones_like(x),
+    "relu": lambda a, x: (x > a.low) & (x < a.high),
+    "relu6": lambda a, x: (x > a.low) & (x < a.high),
+    "clip": lambda a, x: (x > a.low) & (x < a.high),
+    "hardswish": lambda a, x: _hardswish_slope(x),
+    "silu": lambda a, x: _silu_slope(x),
+    "leaky_relu": lambda a, x: np.where(x < 0, a.alpha, 1.0),
+    "gelu": lambda a, x: _gelu_slope(x),
 }

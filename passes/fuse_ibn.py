@@ -1,8 +1,9 @@
 """1x1 Conv -> act -> KxK depthwise Conv -> act  -->  KxK dense Conv -> act (fused inverted bottleneck).
 
-The 1x1 projection behind it stays. EXACT where nothing stands between the two convolutions
-and the border is right; else LOSSY, and both the fused convolution and the projection are
-fitted. The block is called "fused IBN" by Xiong et al., "MobileDets", CVPR 2021, section 3.1.
+The 1x1 projection behind it stays, and so does a squeeze-and-excite gate before the projection.
+EXACT where nothing stands between the two convolutions and the border is right; else LOSSY, and
+both the fused convolution and the projection are fitted. The block is called "fused IBN" by
+Xiong et al., "MobileDets", CVPR 2021, section 3.1.
 """
 
 from __future__ import annotations
@@ -10,23 +11,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import onnx_ir as ir
 
-from hwopt.bottleneck import InvertedBottleneck, bottleneck_around
+from hwopt.activations import FITTED
+from hwopt.bottleneck import InvertedBottleneck, bottleneck_around, reads_pointwise
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.edit import remove_nodes, set_attribute, set_constant
+from hwopt.composition import Kernel, after_pointwise, cropped, identity_and_one, kernels, with_constant
+from hwopt.edit import fresh_name, insert_node, remove_nodes, set_attribute, set_channels, set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import Conv, FloatArray, as_conv, convs, label
-from hwopt.places import has_place, node_at, place_of
+from hwopt.nodes import Conv, as_conv, attr_int, is_op, label
+from hwopt.places import has_place, inherit_place, node_at, place_of
 from hwopt.repair.marks import Origin, mark_origin, request_fit
 from hwopt.target import Target
 
-FITTED_ACTIVATIONS = frozenset({"none", "relu", "relu6", "clip", "hardswish", "silu"})
+SHARED = "its expansion's result is also read elsewhere"
 
 
 class FuseInvertedBottleneck(Pass):
-    """One value per kernel size: the depthwise kernel's own, and 3x3 where that is smaller."""
+    """One value per kernel size (its own, 3 on longer axes), and an exact one for a linear expansion."""
 
     name = "fuse_ibn"
     stage = Stage.FORM
@@ -35,32 +37,59 @@ class FuseInvertedBottleneck(Pass):
 
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
         del target
-        for conv in convs(model):
-            block = bottleneck_around(conv) if conv.depthwise else None
-            if block is None or block.expand is None:
+        for node in model.graph:
+            if not is_op(node, "Conv") or attr_int(node, "group", 1) == 1:
                 continue
-            reason = why_not(block)
-            if reason:
-                yield Skip(self.name, label(conv.node), reason)
-                continue
+            conv = as_conv(node)
+            if conv is None:
+                yield Skip(self.name, label(node), "its weight is not a float32 constant")
+            elif conv.depthwise:
+                yield from self._around(conv)
+
+    def _around(self, conv: Conv) -> Iterator[Value | Skip]:
+        block = bottleneck_around(conv)
+        if block is None:
+            yield Skip(self.name, label(conv.node), "no 1x1 convolution alone reads its result")
+        elif block.expand is None:
+            if reads_pointwise(conv):
+                yield Skip(self.name, label(conv.node), SHARED)
+        elif why_not(block):
+            yield Skip(self.name, label(conv.node), why_not(block))
+        else:
             yield from self._values(block)
 
-    def _values(self, block: InvertedBottleneck) -> Iterator[Value]:
-        place = place_of(block.depthwise.conv.node)
+    def _values(self, block: InvertedBottleneck) -> Iterator[Value | Skip]:
+        conv, expand = block.depthwise.conv, block.expand
+        assert expand is not None
         risk = Risk.EXACT if exact(block) else Risk.LOSSY
-        for kernel in kernels(block.depthwise.conv):
-            shrunk = kernel != block.depthwise.conv.kernel
-            yield Value(
-                choice=f"form:{place}",
-                kind=Kind.FORM,
-                name=f"fused_k{kernel[0]}" if shrunk else "fused",
-                pass_name=self.name,
-                risk=Risk.LOSSY if shrunk else risk,
-                stage=self.stage,
-                places=touched(block),
-                rewrite=partial(fuse, place=place, kernel=kernel),
-                parameters={"kernel": kernel, "hidden": block.hidden},
-            )
+        for kernel in kernels(conv):
+            shrunk = kernel != conv.kernel
+            name = f"fused_k{max(kernel)}" if shrunk else "fused"
+            rewrite = partial(fuse, place=place_of(conv.node), kernel=kernel)
+            yield self._value(block, name, Risk.LOSSY if shrunk else risk, rewrite, kernel)
+        if expand.activation is None and risk != Risk.EXACT:
+            if expand.conv.in_channels + 1 < expand.conv.out_channels:
+                rewrite = partial(fuse_exactly, place=place_of(conv.node))
+                kernel = (conv.kernel[0], conv.kernel[1])
+                yield self._value(block, "fused_exact", Risk.EXACT, rewrite, kernel)
+            else:
+                reason = "an exact border needs a constant channel, which costs as much as this expansion"
+                yield Skip(self.name, label(conv.node), reason)
+
+    def _value(
+        self, block: InvertedBottleneck, name: str, risk: Risk, rewrite: partial[None], kernel: Kernel
+    ) -> Value:
+        return Value(
+            choice=f"form:{place_of(block.depthwise.conv.node)}",
+            kind=Kind.FORM,
+            name=name,
+            pass_name=self.name,
+            risk=risk,
+            stage=self.stage,
+            places=touched(block),
+            rewrite=rewrite,
+            parameters={"kernel": kernel, "hidden": block.hidden},
+        )
 
 
 def why_not(block: InvertedBottleneck) -> str:
@@ -70,7 +99,7 @@ def why_not(block: InvertedBottleneck) -> str:
         return f"its depthwise convolution is dilated by {list(conv.dilations)}"
     for part in (block.expand, block.depthwise):
         kind = part.activation.activation.kind if part and part.activation else "none"
-        if kind not in FITTED_ACTIVATIONS:
+        if kind not in FITTED:
             return f"no fit is known behind the activation {kind}"
     return ""
 
@@ -82,15 +111,6 @@ def exact(block: InvertedBottleneck) -> bool:
     return block.expand.activation is None and unbiased
 
 
-def kernels(conv: Conv) -> Iterator[tuple[int, int]]:
-    """The kernel sizes worth offering: its own, and 3x3 where the padding allows to crop to it."""
-    yield conv.kernel[0], conv.kernel[1]
-    crop = [(k - 3) // 2 for k in conv.kernel]
-    odd = all(k % 2 == 1 and k > 3 for k in conv.kernel)
-    if odd and all(p >= c for p, c in zip(conv.pads, crop * 2, strict=True)):
-        yield (3, 3)
-
-
 def touched(block: InvertedBottleneck) -> tuple[str, ...]:
     """Places of the expansion, the depthwise convolution and their activations."""
     assert block.expand is not None
@@ -100,52 +120,82 @@ def touched(block: InvertedBottleneck) -> tuple[str, ...]:
     return tuple(sorted(place_of(node) for node in nodes if has_place(node)))
 
 
-def fuse(model: ir.Model, place: str, kernel: tuple[int, int]) -> None:
+def block_at(model: ir.Model, place: str) -> InvertedBottleneck:
+    """The block around the depthwise convolution at that place. Raises RewriteFailed where there is none."""
+    depthwise = as_conv(node_at(model, place))
+    block = bottleneck_around(depthwise) if depthwise is not None and depthwise.depthwise else None
+    if block is None or block.expand is None:
+        raise RewriteFailed(f"no inverted bottleneck at {place}")
+    return block
+
+
+def fuse(model: ir.Model, place: str, kernel: Kernel) -> None:
     """Rewrites the block around the depthwise convolution at that place.
 
     The depthwise node becomes the fused convolution and keeps its name and its output.
     """
-    depthwise = as_conv(node_at(model, place))
-    block = bottleneck_around(depthwise) if depthwise is not None else None
-    if block is None or block.expand is None:
-        raise RewriteFailed(f"no inverted bottleneck at {place}")
-    lossless = exact(block) and kernel == block.depthwise.conv.kernel
-    _replace(block, kernel)
-    if not lossless:
-        for node in (block.depthwise.conv.node, block.project.node):
-            mark_origin(node, Origin(str(node.outputs[0].name)))
-            request_fit(node)
-
-
-def _replace(block: InvertedBottleneck, kernel: tuple[int, int]) -> None:
+    block = block_at(model, place)
     assert block.expand is not None
-    node, depthwise, expand = block.depthwise.conv.node, block.depthwise.conv, block.expand
-    weight, bias = compose(expand.conv, depthwise)
-    crop = [(old - new) // 2 for old, new in zip(depthwise.kernel, kernel, strict=True)]
-    weight = weight[:, :, crop[0] : crop[0] + kernel[0], crop[1] : crop[1] + kernel[1]]
+    depthwise, expand = block.depthwise.conv, block.expand
+    weight, bias = after_pointwise(expand.conv, depthwise)
+    weight, pads = cropped(depthwise, weight, kernel)
+    lossless = exact(block) and kernel == depthwise.kernel
+    node, graph = depthwise.node, depthwise.node.graph
     node.replace_input_with(0, expand.conv.input)
-    set_constant(node, 1, np.ascontiguousarray(weight))
+    set_constant(node, 1, weight)
     set_constant(node, 2, bias)
+    set_geometry(node, kernel, pads)
+    assert isinstance(graph, ir.Graph)
+    remove_nodes(graph, [expand.conv.node, *(expand.activation.nodes if expand.activation else ())])
+    if not lossless:
+        for fitted in (node, block.project.node):
+            mark_origin(fitted, Origin(str(fitted.outputs[0].name)))
+            request_fit(fitted)
+
+
+def set_geometry(node: ir.Node, kernel: Kernel, pads: tuple[int, ...]) -> None:
+    """Makes a convolution dense, with this kernel and these pads."""
+    node.attributes.pop("auto_pad", None)
     set_attribute(node, "group", 1)
     set_attribute(node, "kernel_shape", kernel)
-    set_attribute(node, "pads", [p - c for p, c in zip(depthwise.pads, crop * 2, strict=True)])
-    graph = node.graph
-    assert isinstance(graph, ir.Graph)
-    activation = expand.activation.nodes if expand.activation else ()
-    remove_nodes(graph, [expand.conv.node, *activation])
+    set_attribute(node, "pads", pads)
 
 
-def compose(expand: Conv, depthwise: Conv) -> tuple[FloatArray, FloatArray]:
-    """Weight [hidden, in, kh, kw] and bias [hidden] of the two convolutions without the activation between.
+def fuse_exactly(model: ir.Model, place: str) -> None:
+    """Fuses a block whose expansion is linear and biased, before a padded depthwise convolution.
 
-    The bias is that of the interior: next to a zero-padded border the depthwise convolution
-    does not see the expansion's bias in the padding.
+    The expansion gives way to a narrower one: a copy of its input and a channel of ones, whose
+    zero padding tells the fused convolution where the expansion's bias ends.
     """
-    kernel = depthwise.weight[:, 0].astype(np.float64)
-    matrix = expand.weight[:, :, 0, 0].astype(np.float64)
-    weight = np.einsum("hyx,hc->hcyx", kernel, matrix)
-    bias = depthwise.bias + kernel.sum(axis=(1, 2)) * expand.bias
-    return weight.astype(np.float32), bias.astype(np.float32)
+    block = block_at(model, place)
+    assert block.expand is not None
+    depthwise, expand = block.depthwise.conv, block.expand.conv
+    if block.expand.activation is not None:
+        raise RewriteFailed(f"the expansion of the block at {place} is not linear")
+    weight, bias = with_constant(expand, depthwise)
+    copied = _with_ones(expand)
+    node, graph = depthwise.node, depthwise.node.graph
+    node.replace_input_with(0, copied.outputs[0])
+    set_constant(node, 1, weight)
+    set_constant(node, 2, bias)
+    set_attribute(node, "group", 1)
+    assert isinstance(graph, ir.Graph)
+    remove_nodes(graph, [expand.node])
+
+
+def _with_ones(expand: Conv) -> ir.Node:
+    """A 1x1 convolution in front of the expansion that appends a channel of ones to its input."""
+    graph, old = expand.node.graph, expand.output
+    assert isinstance(graph, ir.Graph)
+    name = fresh_name(graph, f"{old.name}.ones")
+    node = insert_node(expand.node, "Conv", [expand.input], {"kernel_shape": [1, 1]}, name)
+    weight, bias = identity_and_one(expand.in_channels)
+    set_constant(node, 1, weight)
+    set_constant(node, 2, bias)
+    inherit_place(node, expand.node)
+    node.outputs[0].shape, node.outputs[0].type = old.shape, old.type
+    set_channels(node.outputs[0], expand.in_channels + 1)
+    return node
 
 
 PASSES: tuple[Pass, ...] = (FuseInvertedBottleneck(),)
