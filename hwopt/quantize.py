@@ -1,0 +1,130 @@
+"""fp32 model  -->  the same model in int8, as QDQ, by ONNX Runtime's static quantiser.
+
+Weights: symmetric int8, one scale per output channel. Activations: uint8, one scale and zero point
+per tensor, from the smallest and largest values on calibration samples. Interface: unchanged, all
+inputs and outputs stay float. An activation that a range can express (ReLU, Clip) goes into the
+range of what it follows.
+
+What stays float: a Softmax at the end, whose probabilities would be rounded to 1/255.
+
+The representation is that of Jacob et al., "Quantization and Training of Neural Networks for
+Efficient Integer-Arithmetic-Only Inference", CVPR 2018, with scales per channel as in Krishnamoorthi,
+"Quantizing deep convolutional networks for efficient inference", 2018, section 3.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from hwopt.calibration import Calibration
+from hwopt.errors import BadInput
+from hwopt.ir import save_model
+from hwopt.nodes import Array, is_op
+from hwopt.runtime import fixed_batch
+
+OPSET = 13  # the first where DequantizeLinear has an axis
+SAMPLES = 32  # that ranges come from: on EfficientNet-Lite0 more, or cut-off tails, gave no smaller error
+_AT_THE_END = ("Softmax", "LogSoftmax")
+_VIEWS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+_PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")  # keeps the quantiser from warning
+
+
+def require_opset(model: ir.Model) -> None:
+    """Raises BadInput where the model's opset cannot express scales per channel."""
+    opset = model.opset_imports.get("", 1)
+    if opset < OPSET:
+        raise BadInput(
+            f"--quantize int8: the model has opset {opset}, but scales per channel need {OPSET}: "
+            f"convert it first (onnx.version_converter.convert_version(model, {OPSET}))"
+        )
+
+
+def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int]) -> ir.Model:
+    """The model in int8, with ranges from (at most `SAMPLES` of) these samples.
+
+    model: not edited. Same bytes for the same model and samples. Raises BadInput where the opset is
+    too low or the quantiser cannot handle the model.
+    """
+    require_opset(model)
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # takes seconds
+
+    copy = _prepared(model)
+    with tempfile.TemporaryDirectory(prefix="hwopt.int8.") as folder:
+        before, after = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
+        save_model(copy, before)
+        try:
+            quantize_static(
+                str(before), str(after), _reader(model, calibration, samples), quant_format=QuantFormat.QDQ,
+                per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+                nodes_to_exclude=[str(node.name) for node in _kept_float(copy)],
+            )  # fmt: skip
+        except Exception as error:  # whatever the quantiser throws at a model that it does not know
+            text = " ".join(str(error).split())[:200]
+            raise BadInput(f"ONNX Runtime cannot quantise the model: {text}") from error
+        return _with_interface_of(model, ir.from_proto(onnx.load_model(after)))
+
+
+def _prepared(model: ir.Model) -> ir.Model:
+    """A copy where every node has a name of its own: the quantiser keeps its books by names."""
+    copy = model.clone()
+    copy.metadata_props[_PREPARED[0]] = _PREPARED[1]
+    taken: set[str] = set()
+    for number, node in enumerate(copy.graph.all_nodes()):
+        if not node.name or node.name in taken:
+            node.name = f"hwopt.node.{number}"
+        taken.add(node.name)
+    return copy
+
+
+def _kept_float(model: ir.Model) -> list[ir.Node]:
+    """The Softmax at the end of the model, and the views behind it."""
+    found: list[ir.Node] = []
+    for output in model.graph.outputs:
+        node, behind = output.producer(), []
+        while node is not None and is_op(node, *_VIEWS) and node.inputs[0] is not None:
+            behind.append(node)
+            node = node.inputs[0].producer()
+        if node is not None and is_op(node, *_AT_THE_END):
+            found.extend([*behind, node])
+    return found
+
+
+def _reader(model: ir.Model, calibration: Calibration, samples: Sequence[int]) -> object:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Calibration samples, one run's worth at a time."""
+
+        def __init__(self) -> None:
+            self._feeds = _feeds(model, calibration, samples)
+
+        def get_next(self) -> dict[str, Array] | None:
+            """The next inputs, or None after the last."""
+            return next(self._feeds, None)
+
+    return Reader()
+
+
+def _feeds(model: ir.Model, calibration: Calibration, samples: Sequence[int]) -> Iterator[dict[str, Array]]:
+    """An even share of the samples, as many at once as the model insists on; the last ones may repeat."""
+    chosen = list(samples[:: -(-len(samples) // SAMPLES)])
+    size = fixed_batch(model) or 1
+    for begin in range(0, len(chosen), size):
+        batch = chosen[begin : begin + size]
+        yield dict(calibration.batch([*batch, *batch[-1:] * (size - len(batch))]))
+
+
+def _with_interface_of(model: ir.Model, result: ir.Model) -> ir.Model:
+    """The quantised model as it would have come from the same exporter: metadata, versions, producer."""
+    result.metadata_props.clear()
+    result.metadata_props.update(model.metadata_props)
+    result.opset_imports.clear()
+    result.opset_imports.update(model.opset_imports)
+    result.ir_version = model.ir_version
+    result.producer_name, result.producer_version = model.producer_name, model.producer_version
+    return result
