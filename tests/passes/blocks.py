@@ -91,8 +91,11 @@ class Block:
     @property
     def weights(self) -> Weights:
         shapes: dict[str, tuple[int, ...]] = {
-            "wd": (HIDDEN, 1, *self.kernel), "bd": (HIDDEN,), "wp": (self.channels, HIDDEN, 1, 1), "bp": (self.channels,)
-        }  # fmt: skip
+            "wd": (HIDDEN, 1, *self.kernel),
+            "bd": (HIDDEN,),
+            "wp": (self.channels, HIDDEN, 1, 1),
+            "bp": (self.channels,),
+        }
         if self.expanded:
             shapes |= {"we": (HIDDEN, INPUT, 1, 1), **({"be": (HIDDEN,)} if self.biased else {})}
         if self.gated:
@@ -115,7 +118,7 @@ VARIANTS = {
     "hardswish spelled out, k5": Block("hardswish spelled out", "hardswish spelled out", kernel=(5, 5)),
     "silu k5 stride 2": Block("silu", "silu", kernel=(5, 5), strides=(2, 2)),
     "silu gated": Block("silu", "silu", gated=True),
-    "hardswish k5 gated, stride 2": Block("hardswish", "hardswish", kernel=(5, 5), strides=(2, 2), gated=True),
+    "hardswish k5 gated, stride 2": Block("hardswish", "hardswish", (5, 5), (2, 2), gated=True),
     "relu gated": Block("relu", "relu", gated=True),
     "linear filter gated": Block("relu", "", gated=True),
     "5x3": Block(kernel=(5, 3)),
