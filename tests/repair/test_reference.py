@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from hwopt.calibration import Arrays, from_source
+from hwopt.calibration_variants import augmented
+from hwopt.damage import measured
 from hwopt.nodes import FloatArray
+from hwopt.repair import reference as module
 from hwopt.repair.flow import cuts, downstream, unchanged
 from hwopt.repair.frontier import Frontier, start_cut
 from hwopt.repair.gather import draw
 from hwopt.repair.marks import request_fit
-from hwopt.repair.reference import Reference, pick
+from hwopt.repair.reference import Reference, pick, shared_out
 from hwopt.repair.store import Store
 from tests.graphs import classifier, output_of, values_of
 
@@ -118,3 +122,39 @@ def test_store_spills_to_files_beyond_its_memory() -> None:
     large[:] = 3
     store.release(small)
     assert not isinstance(store.empty((10,), np.dtype(np.float32)), np.memmap)
+
+
+def test_an_equal_seeded_share_of_every_fold_whatever_the_order() -> None:
+    x, order = images(103), np.random.default_rng(5).permutation(103)
+    one, two = from_source(Arrays({"x": x})), from_source(Arrays({"x": x[order]}))
+    shares = shared_out(one, 40, seed=1)
+    assert [len(share) for share in shares] == [8] * 5
+    assert all(set(share) <= set(fold) for share, fold in zip(shares, one.folds, strict=True))
+    assert [{int(order[i]) for i in share} for share in shared_out(two, 40, seed=1)] == [*map(set, shares)]
+    assert shared_out(one, 40, seed=2) != shares
+    assert shared_out(one, 1000, seed=1) == one.folds
+
+
+def test_what_is_recorded_is_bounded_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kept values of a sample have some bytes; many samples get no more than their room."""
+    plain = from_source(Arrays({"x": images(103)}))
+    size = sum(cut.bytes for cut in Reference(classifier(), plain, threads=1).cuts[1:])
+    monkeypatch.setattr(module, "RECORDED_BYTES", 62 * size)
+    monkeypatch.setattr(module, "FEWEST_RECORDED", 10)
+    few = Reference(classifier(), plain, threads=1)
+    assert len(few.recorded) == 60
+    varied = Reference(classifier(), augmented(from_source(Arrays({"x": images(25)})), 3, 0), threads=1)
+    assert len(varied.originals) == 25
+    assert len(varied.recorded) == 50  # one of three whole sets of variants
+    assert few.originals == few.recorded
+
+
+def test_large_outputs_are_judged_on_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Reference(classifier(), from_source(Arrays({"x": images(103)})), threads=1)
+    monkeypatch.setattr(module, "OUTPUT_BYTES", 30 * 10 * 4)
+    assert [len(fold) for fold in data.judged] == [6] * 5
+    assert len(data.outputs()["y"]) == 30
+    chosen = data.judged[3][::-1]
+    whole = output_of(data.base, images(103))
+    np.testing.assert_allclose(data.outputs(chosen)["y"], whole[list(chosen)], rtol=1e-4, atol=1e-4)
+    assert measured(data, data.base.clone()).samples == 30
