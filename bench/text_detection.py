@@ -35,7 +35,7 @@ from models.fetch import fetch
 MODEL = "ppocr_det"
 TARGETS = ("edge-npu", "ethos-u55-256")
 CUTS = (10, 20, 30)
-CALIBRATION = range(10_000, 10_060)
+CALIBRATION = range(10_000, 10_040)
 EVALUATION = range(20_000, 20_200)
 ANY_DAMAGE = 10.0  # relative error: no limit, the damage is what is minimised
 RESAMPLES = 2_000

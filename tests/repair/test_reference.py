@@ -156,5 +156,6 @@ def test_large_outputs_are_judged_on_a_share(monkeypatch: pytest.MonkeyPatch) ->
     assert len(data.outputs()["y"]) == 30
     chosen = data.judged[3][::-1]
     whole = output_of(data.base, images(103))
-    np.testing.assert_allclose(data.outputs(chosen)["y"], whole[list(chosen)], rtol=1e-4, atol=1e-4)
+    found = np.asarray(data.outputs(chosen)["y"], np.float32)
+    np.testing.assert_allclose(found, whole[list(chosen)], rtol=1e-4, atol=1e-4)
     assert measured(data, data.base.clone()).samples == 30
