@@ -29,6 +29,7 @@ from hwopt.damage import Damage, measured
 from hwopt.estimate import Estimate
 from hwopt.ir import load_model
 from hwopt.plan import Plan
+from hwopt.quantize import judged_form
 from hwopt.repair.reference import Reference
 from hwopt.report.schema import Figure, OracleProof, Report, Verification
 
@@ -36,7 +37,8 @@ TARGETS = ("edge-npu", "ethos-u55-256")
 EXACT, LOSSY, INT8 = "exact", "lossy", "int8"
 COLUMNS = (
     "target", "rewrites", "limit", "predicted ms", "oracle ms", "oracle change", "passes chosen",
-    "drop on calibration (cross-fitted)", "at int8", "drop on eval ± s.e.", "agreement", "KL", "minutes",
+    "drop on calibration (cross-fitted)", "at int8", "drop on eval ± s.e.", "agreement", "KL",
+    "drop on eval at int8", "minutes",
 )  # fmt: skip
 
 
@@ -56,13 +58,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """One run: its report, and what the written model does on the evaluation images, where it is asked."""
+    """One run: its report, and what the written model does on the evaluation images, where it is asked.
+
+    int8: what its int8 form does there; the same for a model that was written in int8.
+    """
 
     job: Job
     report: Report
     plan: Plan
     evaluation: Damage | None
+    int8: Damage | None
     seconds: float
+
+
+class Judge:
+    """The evaluation images, seen through the model that came in."""
+
+    def __init__(self, data: Path) -> None:
+        base = load_model(data / "efficientnet_lite0.onnx")
+        self._reference = Reference(base, load_calibration(data / "imagenet" / "eval", base))
+        self._calibration = load_calibration(data / "imagenet" / "calib", base)
+
+    def of(self, written: ir.Model) -> Damage:
+        """What the written model does on the evaluation images."""
+        return measured(self._reference, written)
+
+    def of_int8(self, written: ir.Model) -> Damage:
+        """What its int8 form does there; ranges come from the calibration images."""
+        samples = range(len(self._calibration))
+        return measured(self._reference, judged_form(written, self._calibration, samples))
 
 
 def main() -> int:
@@ -70,7 +94,7 @@ def main() -> int:
     arguments = _arguments()
     data = Path(os.environ["HWOPT_DATA"])
     arguments.output.mkdir(parents=True, exist_ok=True)
-    judge = _judge(data) if arguments.judge == "eval" else None
+    judge = Judge(data) if arguments.judge == "eval" else None
     rows: list[Row] = []
     for job in jobs(
         arguments.target or TARGETS, arguments.mode or (EXACT, LOSSY), arguments.max_drop or [0.03]
@@ -79,11 +103,6 @@ def main() -> int:
         print(table(rows), file=sys.stderr)
     print(table(rows))
     return 0
-
-
-def _judge(data: Path) -> Reference:
-    base = load_model(data / "efficientnet_lite0.onnx")
-    return Reference(base, load_calibration(data / "imagenet" / "eval", base))
 
 
 def _arguments() -> argparse.Namespace:
@@ -108,7 +127,7 @@ def jobs(targets: Sequence[str], modes: Sequence[str], drops: Sequence[float]) -
     ]
 
 
-def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Reference | None) -> Row:
+def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Judge | None) -> Row:
     """One optimisation, written to a file, and the written file's outputs on the evaluation images."""
     start = time.perf_counter()
     result = hwopt.optimize(
@@ -123,8 +142,12 @@ def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Reference | 
         augment=arguments.augment if job.max_drop is not None else 0,
     )
     seconds = time.perf_counter() - start
-    written: ir.Model = load_model(result.files[0])
-    return Row(job, result.report, result.plan, None if judge is None else measured(judge, written), seconds)
+    if judge is None:
+        return Row(job, result.report, result.plan, None, None, seconds)
+    written = load_model(result.files[0])
+    found = judge.of(written)
+    int8 = found if job.mode == INT8 else judge.of_int8(written)
+    return Row(job, result.report, result.plan, found, int8, seconds)
 
 
 def table(rows: list[Row]) -> str:
@@ -146,6 +169,7 @@ def _line(row: Row) -> str:
         f"{_ms(report.before.latency_us)} → {_ms(getattr(report.after, 'latency_us', None))}",
         f"{before / 1e3:.3f} → {after / 1e3:.3f}", f"{100 * (after / before - 1):+.1f}%", _passes(row.plan),
         _calibration_drop(report, precision), _calibration_drop(report, "int8"), *_evaluated(row.evaluation),
+        _drop(row.int8),
         f"{row.seconds / 60:.1f}",
     ))  # fmt: skip
 
@@ -158,8 +182,14 @@ def _evaluated(found: Damage | None) -> tuple[str, str, str]:
     """Drop, agreement and divergence on the evaluation images."""
     if found is None:
         return "-", "-", "-"
-    drop = "-" if found.drop is None else f"{100 * found.drop.value:+.2f} ± {100 * found.drop.error:.2f}"
-    return drop, f"{100 * (found.agreement or 0):.1f}%", f"{found.divergence:.4f}"
+    return _drop(found), f"{100 * (found.agreement or 0):.1f}%", f"{found.divergence:.4f}"
+
+
+def _drop(found: Damage | None) -> str:
+    """The drop in points with its paired standard error."""
+    if found is None or found.drop is None:
+        return "-"
+    return f"{100 * found.drop.value:+.2f} ± {100 * found.drop.error:.2f}"
 
 
 def _passes(plan: Plan) -> str:
