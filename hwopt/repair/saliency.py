@@ -15,7 +15,7 @@ import numpy as np
 
 from hwopt.nodes import FloatArray, constant, is_op, single_consumer
 from hwopt.repair.gather import draw
-from hwopt.repair.linear import Linear, Matrix, as_linear
+from hwopt.repair.linear import Linear, Matrix, Positions, as_linear
 from hwopt.repair.marks import mark_saliency
 from hwopt.repair.reference import Reference, pick
 from hwopt.repair.ridge import centred, loaded, moments
@@ -46,9 +46,11 @@ def _rows(reference: Reference, linear: Linear, seed: int) -> FloatArray:
     step = -(-len(reference.originals) // SAMPLES)
     samples = reference.originals[::step]
     found = []
+    positions: Positions | None = None
     for where, values in reference.stream(str(linear.input.name), samples):
-        grid = linear.grid(values)
-        positions = draw(seed, len(samples), grid, min(grid, -(-ROWS // len(samples))))
+        if positions is None:
+            grid = linear.grid(values)
+            positions = draw(seed, len(samples), grid, min(grid, -(-ROWS // len(samples))))
         found.append(pick(values, positions[where]))
     rows = np.concatenate(found)
     return rows.reshape(-1, rows.shape[-1])
