@@ -19,8 +19,8 @@ from hwopt.search.problem import Budget, Objective
 
 RECORD = Record(
     row="fused_1_2", tune=0, augment=0, held_out=(0,), samples=50, kl=0.02, agreement=0.94, before=0.88,
-    after=0.86, drop=0.02, error=0.014, params=1.008, macs=1.27, zeros=0.0, open_s=9.0, choose_s=0.1, repair_s=12.0,
-    peak_bytes=1_200_000_000, picks={"form:conv-1": "fused"},
+    after=0.86, drop=0.02, error=0.014, params=1.008, macs=1.27, zeros=0.0, open_s=9.0, choose_s=0.1,
+    repair_s=12.0, peak_bytes=1_200_000_000, picks={"form:conv-1": "fused"},
 )  # fmt: skip
 
 
@@ -61,6 +61,7 @@ def test_an_allocation_spends_where_it_does_least_damage() -> None:
 
 
 def test_what_is_limited_can_be_any_figure_of_a_price() -> None:
+    table: dict[tuple[str, ...], Price]
     table = {("keep",): replace(NOTHING, macs=70, weight_bytes=7), ("w8",): replace(NOTHING, macs=40)}
     fixed = replace(NOTHING, macs=30, weight_bytes=3)
     problem = Problem((choice("a", "w8"),), (Scope("cost:0", ("a",), table),), fixed)
