@@ -92,7 +92,7 @@ def _activation_group(node: ir.Node, excluded: set[ir.Node]) -> Group | None:
             continue
         found = following_activation(value)
         if found is not None and found.decomposed and found.nodes[0] is node:
-            return Group(found.nodes, (_op_word(found),), "", (value,), (found.output,))
+            return Group(found.nodes, (op_word(found),), "", (value,), (found.output,))
     return None
 
 
@@ -168,7 +168,7 @@ def _follower(value: ir.Value, accepted: frozenset[str]) -> _Follower | None:
     """What follows the value and may be fused, where it is one of the accepted operators."""
     found = following_activation(value)
     if found is not None:
-        op = _op_word(found)
+        op = op_word(found)
         if op in accepted:
             return _Follower(op, found.activation.kind, found.nodes, found.output)
         return None
@@ -178,6 +178,6 @@ def _follower(value: ir.Value, accepted: frozenset[str]) -> _Follower | None:
     return _Follower(node.op_type, node.op_type.lower(), (node,), node.outputs[0])
 
 
-def _op_word(found: Match) -> str:
+def op_word(found: Match) -> str:
     """The operator that a target's file calls the activation, however many nodes it is written with."""
     return _WRITTEN_OUT[found.activation.kind] if found.decomposed else found.nodes[0].op_type
