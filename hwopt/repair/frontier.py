@@ -14,9 +14,10 @@ from hwopt.nodes import Array
 from hwopt.repair.flow import Cut, cuts, downstream, probe_count, unchanged
 from hwopt.repair.marks import fit_of
 from hwopt.repair.reference import Reference
-from hwopt.repair.store import Store
+from hwopt.repair.store import Store, forget_pages
 from hwopt.runtime import Session, batch_of, part
 
+MEMORY_BYTES = 512 << 20  # of live values, in files beyond; two repairs may run at once
 KEPT_BYTES = 256 << 20  # live values of all samples; a wider cut is kept only where there is no other
 
 
@@ -55,7 +56,7 @@ class Frontier:
         self._cuts = cuts(changed, reference.at(self._origin, probe))
         self._cut: Cut | None = None
         self._kept: dict[str, Array] = {}
-        self._store = Store()
+        self._store = Store(MEMORY_BYTES)
 
     def advance(self, index: int) -> None:
         """Move up to the best cut before node `index`; all earlier nodes have their final weights."""
@@ -73,6 +74,7 @@ class Frontier:
                 if name not in kept:
                     kept[name] = self._store.empty((len(self._samples), *value.shape[1:]), value.dtype)
                 kept[name][where] = value
+                forget_pages(kept[name])
         for array in self._kept.values():
             self._store.release(array)
         self._cut, self._kept = best, kept

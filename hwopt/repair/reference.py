@@ -18,7 +18,7 @@ from hwopt.calibration import Calibration
 from hwopt.nodes import Array, FloatArray
 from hwopt.repair.flow import Cut, cuts, probe_count
 from hwopt.repair.linear import Positions
-from hwopt.repair.store import Store
+from hwopt.repair.store import Store, forget_pages, taken
 from hwopt.runtime import THREADS, Session, batch_of, part, with_outputs
 
 MAX_RECORDED = 500  # samples whose inner values are kept: what a fit can use
@@ -26,7 +26,7 @@ MAX_VARIED = 1500  # the same with their variants
 RECORDED_BYTES = 4 << 30  # of inner values: in memory as far as the store goes, in files beyond
 FEWEST_RECORDED = 100  # however large they are
 OUTPUT_BYTES = 256 << 20  # of outputs that are kept; fewer samples are judged where they are larger
-SAMPLED_BYTES = 1 << 30
+SAMPLED_BYTES = 512 << 20
 
 
 class Reference:
@@ -117,7 +117,7 @@ class Reference:
         assert self.cuts
         rows = [self._row[sample] for sample in samples]
         feeds = self.feeds(samples) if any(name not in self._kept for name in cut.values) else {}
-        return {name: feeds[name] if name in feeds else self._kept[name][rows] for name in cut.values}
+        return {n: feeds[n] if n in feeds else taken(self._kept[n], rows) for n in cut.values}
 
     def outputs(self, samples: Sequence[int] | None = None) -> dict[str, Array]:
         """The base's outputs for samples that are judged; None: for all that are, in ascending order."""
@@ -200,6 +200,7 @@ class Reference:
             if name not in self._kept:
                 self._kept[name] = self.store.empty((len(self.recorded), *value.shape[1:]), value.dtype)
             self._kept[name][begin : begin + len(value)] = value
+            forget_pages(self._kept[name])
 
 
 def shared_out(calibration: Calibration, most: int, seed: int) -> tuple[tuple[int, ...], ...]:

@@ -15,7 +15,7 @@ from hwopt.repair.frontier import Frontier, start_cut
 from hwopt.repair.gather import draw
 from hwopt.repair.marks import request_fit
 from hwopt.repair.reference import Reference, pick, shared_out
-from hwopt.repair.store import Store
+from hwopt.repair.store import Store, forget_pages, taken
 from tests.graphs import classifier, output_of, values_of
 
 
@@ -120,6 +120,8 @@ def test_store_spills_to_files_beyond_its_memory() -> None:
     assert not isinstance(small, np.memmap)
     assert isinstance(large, np.memmap)
     large[:] = 3
+    forget_pages(large)
+    np.testing.assert_array_equal(taken(large, [19, 0]), [3, 3])
     store.release(small)
     assert not isinstance(store.empty((10,), np.dtype(np.float32)), np.memmap)
 
