@@ -5,17 +5,20 @@ They live in `node.meta`, so they survive `Model.clone()` and are never written 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from hwopt.repair.masks import Sparsity
 
 ORIGIN_KEY = "hwopt.origin"
 FIT_KEY = "hwopt.fit"
 SALIENCY_KEY = "hwopt.saliency"
 
 Saliency = npt.NDArray[np.float64]
+Dense = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,24 @@ class Fit:
     """A request to fit a node's weights on calibration data.
 
     support: only the weights that are not zero now may change; zeros stay zeros.
+    sparsity: the repair chooses on the data which weights are zero, in this pattern; the zeros
+        that the rewrite has set are the pattern by magnitude, for the price only.
+    dense: [groups, features, outputs of a group], the weights before the rewrite set zeros.
     """
 
     support: bool = False
+    sparsity: Sparsity | None = None
+    dense: Dense | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether weights that are zero in the closed-form fit must stay zero afterwards."""
+        return self.support or self.sparsity is not None
+
+    @property
+    def constrained(self) -> bool:
+        """Whether the weights are not free to be any matrix."""
+        return self.keeps_zeros
 
 
 def mark_origin(node: ir.Node, origin: Origin) -> None:
@@ -56,6 +74,14 @@ def origin_of(node: ir.Node) -> Origin | None:
 def request_fit(node: ir.Node, support: bool = False) -> None:
     """Ask repair to fit the node's weights; `support` keeps its present zeros."""
     node.meta[FIT_KEY] = Fit(support)
+
+
+def request_sparse_fit(node: ir.Node, sparsity: Sparsity, dense: Dense) -> None:
+    """Ask repair to choose the node's zeros in this pattern and to fit the weights that stay.
+
+    dense: [groups, features, outputs of a group], the weights to choose among.
+    """
+    node.meta[FIT_KEY] = Fit(sparsity=sparsity, dense=dense)
 
 
 def withdraw_fit(node: ir.Node) -> None:
