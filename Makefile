@@ -13,10 +13,14 @@ OUT ?= out
 # Code comes from this checkout alone, whatever the caller's shell had set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
-.PHONY: help venv test test-slow lint format types demo example lock wheel clean
+# The CPU build of PyTorch for gradient steps. The build of the public index without "+cpu" brings
+# gigabytes of CUDA, so it is not fallen back to: the tests that need it are skipped then.
+TORCH ?= torch==2.13.0+cpu
+
+.PHONY: help venv train test test-slow lint format types demo example lock wheel clean
 
 help:
-	@sed -n 's/^#   //p' Makefile; echo 'also: make venv test-slow lint format types lock wheel clean'
+	@sed -n 's/^#   //p' Makefile; echo 'also: make venv train test-slow lint format types lock wheel clean'
 
 venv: $(READY)
 
@@ -28,6 +32,10 @@ $(READY): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+train: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" 2>/dev/null || \
+	  echo "no $(TORCH) on this package index: the tests with gradient steps are skipped"
 
 test: $(READY)
 	$(BIN)/python -m pytest -q -m "not slow"
