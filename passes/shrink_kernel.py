@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.bottleneck import activated
+from hwopt.bottleneck import tail_of
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_attribute, set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import Conv, FloatArray, as_conv, convs, label, single_consumer
+from hwopt.nodes import Conv, FloatArray, as_conv, convs, label
 from hwopt.places import node_at, place_of
 from hwopt.repair.marks import Origin, mark_origin, request_fit
 from hwopt.target import Target
@@ -110,11 +110,9 @@ def shrink(model: ir.Model, place: str, edge: int) -> None:
 
 
 def _projection(conv: Conv) -> ir.Node | None:
-    """The 1x1 convolution that alone reads what a depthwise convolution gives, its activation included."""
-    if not conv.depthwise:
-        return None
-    project = as_conv(single_consumer(activated(conv).output))
-    return project.node if project is not None and project.pointwise else None
+    """The 1x1 convolution behind a depthwise one, activation and squeeze-and-excite looked through."""
+    tail = tail_of(conv.output) if conv.depthwise else None
+    return None if tail is None else tail.project.node
 
 
 def folded(weight: FloatArray, edge: int) -> FloatArray:
