@@ -51,12 +51,15 @@ class Sparsify(Pass):
     risk = Risk.LOSSY
     summary = "a large Conv or Gemm --> many of its weights zero"
 
+    def __init__(self, smallest_share: float = SMALLEST_SHARE) -> None:
+        self._smallest_share = smallest_share
+
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
         offers = list(offered(target))
         if not offers:
             yield Skip(self.name, "every layer", f"{target.name} gains nothing from zeros")
             return
-        smallest = SMALLEST_SHARE * sum(_weight_elements(node) for node in model.graph)
+        smallest = self._smallest_share * sum(_weight_elements(node) for node in model.graph)
         for node in model.graph:
             if not is_op(node, "Gemm", "Conv") or _weight_elements(node) < smallest:
                 continue
