@@ -31,11 +31,11 @@ from bench.lossy_rows import ROWS, row_named
 from bench.lossy_table import Record, read_records, table
 from hwopt.calibration_variants import augmented
 from hwopt.damage import Damage, compare, measured, outputs_of
-from hwopt.errors import BadInput
 from hwopt.harm import PLAN_EFFORT
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
+from hwopt.tuning.tune import tuned
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,8 @@ def _fitted(lab: Lab, changed: ir.Model, folds: list[int], how: How) -> tuple[ir
 
 def repaired(lab: Lab, changed: ir.Model, folds: Sequence[int], steps: int) -> ir.Model:
     """A changed model with its weights fitted as those of a chosen plan are, then tuned by gradient steps."""
-    if steps:
-        raise BadInput("--tune: gradient steps are not wired up yet")
-    return repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
+    fitted = repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
+    return tuned(lab.reference, fitted, folds, seed=SEED, steps=steps)
 
 
 def _known(figure: float | None) -> float:

@@ -17,13 +17,14 @@ import onnx_ir as ir
 from hwopt.assess import assess
 from hwopt.bottleneck import InvertedBottleneck, bottleneck_around
 from hwopt.calibration import Calibration, load_calibration
-from hwopt.choice import Choice, Kind, Risk
+from hwopt.choice import Choice, Kind, Pass, Risk, Value, group_values
 from hwopt.damage_tables import DamageTables
 from hwopt.estimate import Estimate, Source
 from hwopt.find import canonicalise, find_choices, with_places
 from hwopt.harm import Harm
 from hwopt.ir import load_model
 from hwopt.nodes import Conv, convs
+from hwopt.passes.sparsify import Sparsify
 from hwopt.places import place_of
 from hwopt.price import draft, make_scene
 from hwopt.registry import load_target, select_passes
@@ -70,13 +71,12 @@ class Lab:
 
     def __init__(self, path: Path, calibration: Path, turned: Turn) -> None:
         self.loaded = with_places(load_model(path))
-        self.target = generous(load_target("edge-npu"))
-        passes = select_passes((), ())
+        self.target = load_target("edge-npu")
+        passes = [*select_passes(disabled=["sparsify"]), Sparsify(smallest_share=0.0)]
         self.base = canonicalise(self.loaded, passes, self.target).model
         self.reference = Reference(self.base, turned(load_calibration(calibration, self.base)))
         annotate(self.reference, SEED)
-        found, _ = find_choices(self.base, passes, self.target, frozenset({Risk.EXACT, Risk.LOSSY}))
-        self.choices = {choice.id: choice for choice in found}
+        self.choices = {choice.id: choice for choice in offered(self.base, passes, self.target)}
         self.harm = Harm(self.base, self.reference, NO_LIMIT, SEED)
 
     @cached_property
@@ -117,10 +117,9 @@ class Lab:
 
     def widths(self) -> Problem:
         """Every joint width that the passes offer, as it counts in weights of a byte and multiply-adds."""
-        target = load_target("edge-npu")
-        shapes = assess(self.base, {}, target, Free()).shapes
+        shapes = assess(self.base, {}, self.target, Free()).shapes
         choices = self.of_kind(Kind.WIDTH, passes=["prune_channels"])
-        return draft(make_scene(self.base, shapes, target), choices).problem(Free())
+        return draft(make_scene(self.base, shapes, self.target), choices).problem(Free())
 
     def cheapest(self, problem: Problem, figure: Figure, limit: float) -> dict[str, str]:
         """The assignment that does least damage with the figure's sum within the limit.
@@ -144,11 +143,15 @@ class Lab:
         return found
 
 
-def generous(target: Target) -> Target:
-    """The target as one that gains from every pattern of zeros and from repeats: nothing is held back."""
-    return replace(
-        target, weights_compressed=True, skipped_sparsity=("unstructured", "2:4", "1:4", "block", "channel")
-    )
+def offered(base: ir.Model, passes: Sequence[Pass], target: Target) -> list[Choice]:
+    """Every choice on a target that gains from everything: what a target lacks is offered by none of them."""
+    unstructured = replace(target, weights_compressed=True, skipped_sparsity=("unstructured",))
+    two_of_four = replace(target, weights_compressed=False, skipped_sparsity=("2:4",))
+    values: dict[tuple[str, str], Value] = {}
+    for gaining in (unstructured, two_of_four):
+        for choice in find_choices(base, passes, gaining, frozenset({Risk.EXACT, Risk.LOSSY}))[0]:
+            values |= {(choice.id, value.name): value for value in choice.values}
+    return group_values(values.values())
 
 
 def recount(problem: Problem, figure: Figure) -> Problem:

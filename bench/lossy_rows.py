@@ -5,7 +5,7 @@ Blocks are numbered as on paper: 1 is the first that expands, 3x3 and stride 2, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,9 +68,10 @@ def everywhere(lab: Lab, value: str) -> Picks:
     return {choice.id: value for choice in _pointwise(lab) if value in _names(choice)}
 
 
-def allocated_zeros(lab: Lab, prefix: str, share: float) -> Picks:
+def allocated_zeros(lab: Lab, share: float) -> Picks:
     """Shares of zeros per 1x1 convolution that together are this share of all their weights."""
-    choices = [c for c in (_only(choice, prefix) for choice in _pointwise(lab)) if c.values]
+    names = [f"zeros_{percent}" for percent in range(100)]
+    choices = [c for c in (_only(choice, names) for choice in _pointwise(lab)) if c.values]
     sizes = {c.id: conv.weight.size for conv in lab.pointwise if (c := lab.weight_choice(conv))}
     amounts = {c.id: _left(c, sizes[c.id]) for c in choices}
     covered = sum(row["keep"] for row in amounts.values())
@@ -88,9 +89,9 @@ def _left(choice: Choice, size: int) -> dict[str, int]:
     return left
 
 
-def _only(choice: Choice, prefix: str) -> Choice:
-    """The choice with the values whose names begin so."""
-    return Choice(choice.id, choice.kind, tuple(v for v in choice.values if v.name.startswith(prefix)))
+def _only(choice: Choice, names: Collection[str]) -> Choice:
+    """The choice with the values of these names."""
+    return Choice(choice.id, choice.kind, tuple(v for v in choice.values if v.name in names))
 
 
 def _pointwise(lab: Lab) -> list[Choice]:
@@ -138,10 +139,10 @@ ROWS = (
         "zeros_50",
         "half of all 1x1 weights zero",
         Mark(agreement=0.88),
-        partial(allocated_zeros, prefix="zeros_", share=0.5),
+        partial(allocated_zeros, share=0.5),
     ),
     _even("zeros_50_even", "half of each 1x1 convolution's weights zero", "zeros_50", 0.88),
-    _even("2of4", "2:4 zeros in all 1x1 convolutions", "2:4", 0.75),
+    _even("2of4", "2:4 zeros in all 1x1 convolutions", "zeros_2_of_4", 0.75),
     _even("cluster_32", "32 values per 1x1 convolution", "codebook_32"),
     _even("cluster_16", "16 values per 1x1 convolution", "codebook_16"),
 )
