@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
@@ -33,6 +34,7 @@ from hwopt.threads import one_blas_thread
 KL = "kl"
 RELATIVE = "relative_error"
 TOP1 = "top1"
+FLOAT = "fp32"
 FOLDS_AT_ONCE = 2
 PRICE_FOLDS = ((1, 2, 3), 0)  # fit on these folds, evaluate on that one
 
@@ -45,7 +47,8 @@ class Damage:
     divergence: in that unit; agreement: share of equal top-1, None for no classifier;
     before, after, drop: accuracy where labels or a metric are there; metric: its name;
     expected_drop: what the base's own probabilities expect of the drop in top-1 (less noisy);
-    per_fold: divergence on each held-out fold.
+    per_fold: divergence on each held-out fold; precision: of the changed model; against: of the
+    base; beside: the same change seen in other precisions.
     """
 
     kind: str
@@ -58,6 +61,26 @@ class Damage:
     samples: int
     per_fold: tuple[float, ...]
     expected_drop: Drop | None = None
+    precision: str = FLOAT
+    against: str = FLOAT
+    beside: tuple[Damage, ...] = ()
+
+
+class Form(Protocol):
+    """Another form of fitted models, which is judged beside them: their int8 form, say."""
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds that it is judged on."""
+
+    def outputs(self, fitted: ir.Model, fold: int) -> Mapping[str, Array]:
+        """The form's outputs on the judged samples of a fold that it was not made with."""
+
+    def judge(self, outputs: Sequence[Mapping[str, Array]]) -> tuple[Damage, ...]:
+        """What these outputs, one mapping per fold, say."""
+
+
+Finish = Callable[[ir.Model, Sequence[int]], ir.Model]  # a fitted model, the folds that it may learn from
 
 
 def cross_fitted(
@@ -67,23 +90,35 @@ def cross_fitted(
     seed: int,
     metric: Metric | None = None,
     effort: Effort = FULL,
+    folds: Sequence[int] | None = None,
+    finish: Finish | None = None,
+    form: Form | None = None,
 ) -> Damage:
     """The damage of a changed model repaired once per fold without that fold, measured on it.
 
-    Folds know nothing of one another and are repaired two at a time.
+    Folds know nothing of one another and are repaired two at a time. folds: those to judge on,
+    all where None. finish: what is done to a repaired model before it is judged. form: judged
+    beside it, on those of its folds that are among `folds`.
     """
-    folds = range(len(reference.calibration.folds))
+    every = range(len(reference.calibration.folds))
+    judged = list(every) if folds is None else list(folds)
 
-    def held_out(fold: int) -> Mapping[str, Array]:
-        others = [other for other in folds if other != fold]
+    def held_out(fold: int) -> tuple[Mapping[str, Array], Mapping[str, Array] | None]:
+        others = [other for other in every if other != fold]
         fitted = repair(reference, changed, others, seed=seed, effort=effort)
-        return outputs_of(reference, fitted, judged[fold])
+        if finish is not None:
+            fitted = finish(fitted, others)
+        formed = form.outputs(fitted, fold) if form is not None and fold in form.folds else None
+        return outputs_of(reference, fitted, reference.judged[fold]), formed
 
-    judged = reference.judged
     assert reference.cuts  # recorded once, before there are threads
-    with one_blas_thread(), ThreadPoolExecutor(FOLDS_AT_ONCE) as pool:
-        outputs = list(pool.map(held_out, folds))
-    return compare(reference, outputs, judged, metric)
+    at_once = FOLDS_AT_ONCE if finish is None else 1  # PyTorch's settings are those of the process
+    with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
+        outputs = list(pool.map(held_out, judged))
+    found = compare(reference, [own for own, _ in outputs], [reference.judged[f] for f in judged], metric)
+    if form is None or any(fold not in judged for fold in form.folds):
+        return found
+    return replace(found, beside=form.judge([formed for _, formed in outputs if formed is not None]))
 
 
 def price_damage(reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = QUICK) -> Damage:
@@ -126,11 +161,15 @@ def compare(
     outputs: Sequence[Mapping[str, Array]],
     samples: Sequence[Sequence[int]],
     metric: Metric | None,
+    base: Sequence[Mapping[str, Array]] | None = None,
 ) -> Damage:
-    """The damage from the changed outputs of several sets of samples."""
+    """The damage from the changed outputs of several sets of samples.
+
+    base: what they are compared with; None: what the base model says.
+    """
     labels = reference.calibration.labels
     head = class_scores(reference.base, labels is not None)
-    before = [reference.outputs(chosen) for chosen in samples]
+    before = [reference.outputs(chosen) for chosen in samples] if base is None else base
     errors = [_errors(old, new, head) for old, new in zip(before, outputs, strict=True)]
     known = [None if labels is None else labels[list(chosen)] for chosen in samples]
     accuracy = _accuracy(before, outputs, known, head, metric)

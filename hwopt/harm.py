@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import onnx_ir as ir
 import onnxruntime as ort
@@ -18,11 +18,12 @@ import onnxruntime as ort
 from hwopt import __version__
 from hwopt.accuracy import Drop
 from hwopt.choice import Choice, Value
-from hwopt.damage import Damage, cross_fitted, price_damage
+from hwopt.damage import FLOAT, Damage, cross_fitted, price_damage
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
 from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache
+from hwopt.quantize_damage import Int8
 from hwopt.repair.effort import QUICK, Effort
 from hwopt.repair.reference import Reference
 from hwopt.rewrite import chosen_values, rewrite
@@ -30,6 +31,7 @@ from hwopt.scope import Assignment
 from hwopt.settings import AccuracyLimit
 
 REPAIR_VERSION = 5  # to be raised with every change of what a repair computes
+TUNED_FOLDS = (0, 1)
 # What a plan's repair may spend: it is made once per fold in every round, and once more for the
 # weights that are written.
 PLAN_EFFORT = Effort(
@@ -43,6 +45,25 @@ PLAN_EFFORT = Effort(
 )
 
 
+@dataclass(frozen=True)
+class Judging:
+    """How plans are judged.
+
+    metric: in the place of top-1. int8: the int8 form, judged beside the fp32 one. written: the
+    precision of the file, whose damage is the plan's.
+    """
+
+    metric: UserMetric | None = None
+    int8: Int8 | None = None
+    written: str = FLOAT
+
+    @property
+    def identity(self) -> str:
+        """What decides the figures."""
+        metric = "top1" if self.metric is None else self.metric.identity
+        return metric if self.int8 is None else f"{metric} and {self.int8.identity}"
+
+
 class Harm:
     """The damage of values to one canonical model, measured on one set of calibration data."""
 
@@ -52,13 +73,13 @@ class Harm:
         reference: Reference,
         limit: AccuracyLimit,
         seed: int,
-        metric: UserMetric | None = None,
+        judging: Judging | None = None,
     ) -> None:
         self._base = base
         self._reference = reference
         self._limit = limit
         self._seed = seed
-        self._metric = metric
+        self._judging = judging or Judging()
         parts = [
             hashlib.sha256(model_bytes(base)).hexdigest(), reference.calibration.fingerprint, str(seed),
             f"repair {REPAIR_VERSION}", __version__, f"onnxruntime {ort.__version__}",
@@ -76,19 +97,63 @@ class Harm:
         return _damage(known).divergence
 
     def of_plan(self, choices: Sequence[Choice], assignment: Assignment) -> Damage:
-        """The cross-fitted damage of a plan. Raises BadInput where a drop is limited that nobody can see."""
-        values = chosen_values(choices, assignment)
-        judge = "top1" if self._metric is None else self._metric.identity
-        key = self._key(f"plan with expected drop and error by {judge}", values, PLAN_EFFORT)
+        """The cross-fitted damage of a plan, at the precision of the file; others stand beside it.
+
+        Raises BadInput where a drop is limited that nobody can see.
+        """
+
+        def measure(changed: ir.Model) -> Damage:
+            return cross_fitted(
+                self._reference, changed, seed=self._seed, metric=self._judging.metric, effort=PLAN_EFFORT,
+                form=self._judging.int8,
+            )  # fmt: skip
+
+        kind = f"plan with expected drop and error by {self._judging.identity}"
+        return self._held(self._known(kind, chosen_values(choices, assignment), measure))
+
+    def of_tuned(self, choices: Sequence[Choice], assignment: Assignment, steps: int) -> Damage:
+        """As `of_plan` after gradient steps, on `TUNED_FOLDS` alone: they take minutes."""
+        from hwopt.tuning.tune import tune  # PyTorch takes seconds to import
+
+        reference, seed, int8 = self._reference, self._seed, self._judging.int8
+        form = None if int8 is None else replace(int8, folds=TUNED_FOLDS)
+
+        def finish(fitted: ir.Model, folds: Sequence[int]) -> ir.Model:
+            return tune(reference, fitted, reference.training(folds), seed=seed, steps=steps)
+
+        def measure(changed: ir.Model) -> Damage:
+            return cross_fitted(
+                reference, changed, seed=seed, metric=self._judging.metric, effort=PLAN_EFFORT,
+                folds=TUNED_FOLDS, finish=finish, form=form,
+            )  # fmt: skip
+
+        kind = f"plan tuned by {steps} steps, by {self._judging.identity}"
+        return self._held(self._known(kind, chosen_values(choices, assignment), measure))
+
+    def of_exact(self, choices: Sequence[Choice], assignment: Assignment) -> Damage | None:
+        """What an EXACT plan does to the int8 form; None where that is not looked at."""
+        int8 = self._judging.int8
+        if int8 is None:
+            return None
+
+        def measure(changed: ir.Model) -> Damage:
+            first, *others = int8.of_model(changed) if assignment else int8.of_base()
+            return replace(first, beside=tuple(others))
+
+        kind = f"exact plan by {self._judging.identity}"
+        return self._known(kind, chosen_values(choices, assignment), measure)
+
+    def _known(self, kind: str, values: Sequence[Value], measure: Callable[[ir.Model], Damage]) -> Damage:
+        """The damage from the disk, or measured and put there."""
+        key = self._key(kind, values, PLAN_EFFORT)
         known = _read(key)
         if known is None:
-            changed = rewrite(self._base, values)
-            found = cross_fitted(
-                self._reference, changed, seed=self._seed, metric=self._metric, effort=PLAN_EFFORT
-            )
-            known = asdict(found)
+            known = asdict(measure(rewrite(self._base, values)))
             _write(key, known)
-        found = _damage(known)
+        return _damage(known)
+
+    def _held(self, measured: Damage) -> Damage:
+        found = as_written(measured, self._judging.written)
         if self._limit.name == "max_drop" and found.drop is None:
             raise BadInput("--max-drop: the model has no output of class scores: use --max-divergence")
         return found
@@ -96,6 +161,13 @@ class Harm:
     def _key(self, kind: str, values: Sequence[Value], effort: Effort) -> str:
         names = [(value.choice, value.name) for value in values]
         return hashlib.sha256(f"{kind}\n{self._identity}\n{names}\n{effort}".encode()).hexdigest()
+
+
+def as_written(damage: Damage, precision: str) -> Damage:
+    """The same measurement told from the precision of the file against the fp32 input."""
+    every = (damage, *damage.beside)
+    first = next(d for d in every if (d.precision, d.against) == (precision, FLOAT))
+    return replace(first, beside=tuple(replace(d, beside=()) for d in every if d is not first))
 
 
 def _read(key: str) -> dict[str, object] | None:
@@ -122,4 +194,7 @@ def _damage(table: dict[str, object]) -> Damage:
     per_fold = fields["per_fold"]
     assert isinstance(per_fold, list | tuple)
     fields["per_fold"] = tuple(per_fold)
+    beside = fields.get("beside", ())
+    assert isinstance(beside, list | tuple)
+    fields["beside"] = tuple(_damage(table) for table in beside)
     return Damage(**fields)  # type: ignore[arg-type]

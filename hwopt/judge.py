@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import onnx_ir as ir
+
 from hwopt.assess import Assessment, comparable
 from hwopt.search.problem import Objective
-from hwopt.settle import Checked, Settled, check_limits, latency_that_counts, limits_of
+from hwopt.settle import Checked, Settled, check_limits, latency_that_counts, limits_of, measured_anew
 from hwopt.work import Work
 
 
@@ -42,11 +44,17 @@ def limits_before(work: Work, settled: Settled) -> tuple[Checked, ...]:
     return check_limits(limits_of(work, before), work.before, before, before)
 
 
-def unchanged(work: Work, settled: Settled) -> Settled:
-    """The input itself as the result; what had been found stays in the report."""
+def unchanged(work: Work, settled: Settled, canonical: ir.Model | None = None) -> Settled:
+    """The input itself as the result; what had been found stays in the report.
+
+    canonical: what stands for the input where the file will have another precision.
+    """
+    kept = replace(settled, decision=replace(settled.decision, assignment={}, damage=None))
+    if canonical is not None:
+        note = "no rewrite pays: the file is the input in another precision"
+        return measured_anew(work, kept, canonical).noted(note)
     return replace(
-        settled,
-        decision=replace(settled.decision, assignment={}, damage=None),
+        kept,
         model=work.model,
         after=work.before,
         oracle_after=settled.oracle_before,

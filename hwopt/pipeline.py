@@ -9,43 +9,20 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.accuracy import Metric
-from hwopt.assess import OracleAnswer, assess
-from hwopt.choice import Choice, Risk, Skip, Value
-from hwopt.cost.learned import Learned
-from hwopt.damage_tables import DamageTables
-from hwopt.decide import Decision, first_guess
+from hwopt.assess import assess
 from hwopt.deliver import check_written, place_for, write_model
-from hwopt.errors import BudgetNotMet
-from hwopt.find import canonicalise, find_choices
-from hwopt.harm import Harm
-from hwopt.judge import better, unchanged
+from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE, Bound
-from hwopt.plan import Plan, steps_of
-from hwopt.price import draft, make_scene
-from hwopt.refine import refined
-from hwopt.repair.reference import Reference
-from hwopt.repair.saliency import annotate
-from hwopt.replay import check_plan, is_lossy, planned_assignment, planned_folds
+from hwopt.plan import Plan
 from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.schema import Report
 from hwopt.report.write import check_output
-from hwopt.rewrite import chosen_values
-from hwopt.scope import Problem
-from hwopt.search.problem import Outcome
 from hwopt.settings import DEFAULT_RANKING, settings
-from hwopt.settle import (
-    Data,
-    Settled,
-    carry_out,
-    first_budget,
-    limits_of,
-    settle,
-)
+from hwopt.steps import choose, find, make_plan, price_choices, verify
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
-from hwopt.verify import Difference, differences, require_exact, require_same_interface
 from hwopt.work import CalibrationLike, ModelLike, Work, open_work
 
 Limit = str | float | Bound | None
@@ -59,16 +36,6 @@ class Result:
     plan: Plan
     report: Report
     files: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Found:
-    """The canonical model and everything that may be decided about it."""
-
-    base: ir.Model
-    folds: tuple[Value, ...]
-    choices: tuple[Choice, ...]
-    skipped: tuple[Skip, ...]
 
 
 def optimize(
@@ -145,8 +112,14 @@ def optimize(
         problem, data = price_choices(work, found, told)
     with stage(told, "search"):
         settled = choose(work, found, problem, data, told)
+    with stage(told, "tune"):
+        settled = tuned(work, found.choices, data, settled)
     with stage(told, "verify"):
         settled, changes = verify(work, found, settled)
+    with stage(told, "judge"):
+        settled = judged(work, found.choices, data, settled)
+    with stage(told, "quantise"):
+        settled = in_precision(work, settled)
     result_plan = make_plan(work, found, settled)
     with place_for(out, force) as place:
         checker = write_model(work, settled, place.onnx)
@@ -156,7 +129,7 @@ def optimize(
                      command, timings)
         )  # fmt: skip
         files = () if out is None else place.publish(result_plan.to_json(), report)
-    return Result(settled.model, result_plan, report, files)
+    return Result(settled.delivered, result_plan, report, files)
 
 
 def analyze(
@@ -193,116 +166,6 @@ def sharpened(work: Work) -> Work:
     if not len(learned):
         return work
     return replace(work, before=assess(work.model, work.input_shapes, work.target, learned))
-
-
-def find(work: Work, listeners: Listeners = ()) -> Found:
-    """Canonicalises the model and collects what may change, or, for a replay, what the plan names."""
-    planned = None if work.replayed is None else planned_folds(work.replayed)
-    canonical = canonicalise(work.model, work.passes, work.target, planned, listeners)
-    lossy = work.calibration is not None or work.replayed is not None
-    risks = frozenset({Risk.EXACT, Risk.LOSSY}) if lossy else frozenset({Risk.EXACT})
-    choices, skipped = find_choices(canonical.model, work.passes, work.target, risks, listeners)
-    return Found(canonical.model, canonical.folds, tuple(choices), (*canonical.skipped, *skipped))
-
-
-def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Data | None]:
-    """The tables: latency, memory and size of every joint value, and with data also the damage.
-
-    Where the oracle can be asked, what it says of the plans that the tables lead to replaces
-    the predictions.
-    """
-    scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
-    drafts = draft(scene, found.choices, listeners)
-    learned = Learned(work.cost_model)
-    data = open_data(work, found)
-    if work.replayed is not None:
-        return drafts.problem(learned), data
-    budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
-    if data is None or work.limit is None:
-        return refined(work, found.base, drafts, None, budget, learned, listeners), None
-    damage = DamageTables(found.choices, data.harm.of_values, listeners)
-    damage.measure_singles(drafts.problem(learned), work.settings.wanted)
-    budget = replace(budget, damage=first_guess(work.limit))
-    return refined(work, found.base, drafts, damage, budget, learned, listeners), data
-
-
-def open_data(work: Work, found: Found) -> Data | None:
-    """The calibration data, seen through the canonical model; None where there is none."""
-    if work.calibration is None or work.limit is None:
-        return None
-    reference = Reference(found.base, work.calibration)
-    if work.metric is not None:
-        labels, some = work.calibration.labels, list(reference.judged[0])
-        work.metric(reference.outputs(some), None if labels is None else labels[some])  # to fail now
-    annotate(reference, work.settings.seed)
-    return Data(reference, Harm(found.base, reference, work.limit, work.settings.seed, work.metric))
-
-
-def choose(
-    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
-) -> Settled:
-    """Searches for the plan, or takes the replayed one, and carries it out."""
-    if work.replayed is not None:
-        return replay(work, found, problem, data, listeners)
-    if work.settings.latency is not None and work.before.unpriced and not work.settings.allow_unpriced:
-        names = ", ".join(sorted(work.before.unpriced)[:5])
-        raise BudgetNotMet(f"--max-latency cannot be held: {names} have no price; see --allow-unpriced")
-    return settle(work, found.base, problem, data, listeners)
-
-
-def replay(
-    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
-) -> Settled:
-    """Carries out a plan from a file. Raises BadInput where it was made for something else."""
-    plan = work.replayed
-    assert plan is not None
-    assignment = planned_assignment(plan, found.folds, found.choices)
-    lossy = is_lossy(assignment, found.choices)
-    fingerprint = None if work.calibration is None else work.calibration.fingerprint
-    check_plan(plan, work.sha256, work.target, fingerprint, lossy)
-    predicted = problem.total(assignment) or problem.fixed
-    damage = None
-    if lossy and data is not None:
-        damage = data.harm.of_plan(found.choices, assignment)
-    nothing = Outcome(assignment, "replay", 0, predicted.latency_us.value, 0.0)
-    decision = Decision(assignment, predicted, nothing, damage, ())
-    oracle = work.ask([work.model])[0]
-    return carry_out(work, found.base, problem, decision, data, oracle, limits_of(work, oracle), listeners)
-
-
-def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:
-    """Holds the result against the input; what is not better goes back to the input, unchanged.
-
-    Raises RewriteFailed where an EXACT step changed the function, or the interface changed.
-    """
-    if work.replayed is None and not better(work, settled):
-        return unchanged(work, settled), ()
-    require_same_interface(work.model, settled.model)
-    seed = work.settings.seed
-    if is_lossy(settled.decision.assignment, found.choices):
-        folded = differences(work.model, found.base, work.input_shapes, seed)
-        require_exact(folded, "canonicalising")
-        return settled, differences(work.model, settled.model, work.input_shapes, seed)
-    changes = differences(work.model, settled.model, work.input_shapes, seed)
-    require_exact(changes, "the plan")
-    return settled, changes
-
-
-def make_plan(work: Work, found: Found, settled: Settled) -> Plan:
-    """The plan that gives this result when it is replayed."""
-    kept = settled.model is work.model
-    folds = () if kept else found.folds
-    values = [*folds, *chosen_values(found.choices, settled.decision.assignment)]
-    pin = work.target.cost_model
-    return Plan(
-        model_sha256=work.sha256,
-        target=work.target.name,
-        target_config=work.target.config_hash,
-        cost_model_sha256=None if pin is None else pin.sha256,
-        calibration=None if work.calibration is None else work.calibration.fingerprint,
-        seed=work.settings.seed,
-        steps=steps_of(values),
-    )
 
 
 __all__ = ["Result", "analyze", "optimize"]

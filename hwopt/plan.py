@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class Plan:
     """Ordered steps and the hashes of everything that they were decided for.
 
     calibration: fingerprint of the data, None where none was used. output_sha256: what the
-    plan gave when it was written, for information only.
+    plan gave when it was written, for information only. options: those settings beside the steps
+    that decide the result, where they are not the default.
     """
 
     model_sha256: str
@@ -40,6 +41,7 @@ class Plan:
     seed: int
     steps: tuple[Step, ...]
     output_sha256: str | None = None
+    options: Mapping[str, Parameter] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, in the order of the file."""
@@ -49,6 +51,7 @@ class Plan:
         ]
         table = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         table["steps"] = steps
+        table["options"] = dict(self.options)
         return table
 
     def text(self) -> str:
@@ -95,6 +98,7 @@ def _parse(table: dict[str, Any]) -> Plan:
         seed=int(table["seed"]),
         steps=steps,
         output_sha256=_optional(table, "output_sha256"),
+        options=dict(table.get("options", {})),
     )
 
 

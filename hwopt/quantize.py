@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
 import onnx_ir as ir
 
 from hwopt.calibration import Calibration
@@ -67,6 +68,21 @@ def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int])
             text = " ".join(str(error).split())[:200]
             raise BadInput(f"ONNX Runtime cannot quantise the model: {text}") from error
         return _with_interface_of(model, ir.from_proto(onnx.load_model(after)))
+
+
+def judged_form(model: ir.Model, calibration: Calibration, samples: Sequence[int]) -> ir.Model:
+    """The int8 form for judging alone: as `quantised`, of a copy in a later opset where that is needed.
+
+    Raises BadInput where the opset cannot be raised, or the quantiser cannot handle the model.
+    """
+    if model.opset_imports.get("", 1) < OPSET:
+        try:
+            proto = onnx.version_converter.convert_version(ir.to_proto(model), OPSET)
+        except Exception as error:  # the converter is C++ and throws what it likes
+            text = " ".join(str(error).split())[:200]
+            raise BadInput(f"the model's opset cannot be raised to {OPSET}: {text}") from error
+        model = ir.from_proto(proto)
+    return quantised(model, calibration, samples)
 
 
 def _prepared(model: ir.Model) -> ir.Model:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from hwopt.choice import Choice, Risk, Value
+from hwopt.choice import Choice, Parameter, Risk, Value
 from hwopt.errors import BadInput
 from hwopt.plan import Plan
+from hwopt.settings import Settings
 from hwopt.target import Target
 
 
@@ -32,6 +34,28 @@ def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str |
         raise BadInput(
             "the plan has LOSSY steps that were made with other calibration data than --calib gives"
         )
+
+
+_OPTIONS = ("quantize", "ranking", "tune")  # settings that decide the result, beside the steps
+
+
+def plan_options(chosen: Settings, tuned: int) -> dict[str, Parameter]:
+    """What a plan must record beside its steps. tuned: gradient steps that were really made."""
+    made = {name: getattr(chosen, name) for name in _OPTIONS} | {"tune": tuned}
+    return {name: value for name, value in made.items() if value != getattr(Settings(), name)}
+
+
+def with_options(chosen: Settings, plan: Plan) -> Settings:
+    """The settings that the plan was made with. Raises BadInput where the user asks for others."""
+    for name in _OPTIONS:
+        default = getattr(Settings(), name)
+        made, asked = plan.options.get(name, default), getattr(chosen, name)
+        if asked not in (default, made):
+            raise BadInput(f"--{name} {asked}: the plan was made with {name} {made}: leave the option out")
+        if type(made) is not type(default) and default is not None:
+            raise BadInput(f"the plan's option '{name}' cannot be {made!r}")
+        chosen = replace(chosen, **{name: made})
+    return chosen
 
 
 def planned_folds(plan: Plan) -> frozenset[tuple[str, str]]:

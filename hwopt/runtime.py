@@ -30,15 +30,19 @@ class InputSpec:
 
 
 class Session:
-    """A model ready to run on the CPU."""
+    """A model ready to run on the CPU. entries: ONNX Runtime's own settings of a session."""
 
-    def __init__(self, model: ir.Model | bytes, threads: int = THREADS) -> None:
+    def __init__(
+        self, model: ir.Model | bytes, threads: int = THREADS, entries: Mapping[str, str] | None = None
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for name, value in (entries or {}).items():
+            options.add_session_config_entry(name, value)
         options.log_severity_level = 3
         data = model if isinstance(model, bytes) else ir.to_proto(model).SerializeToString(deterministic=True)
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -31,10 +31,14 @@ NOISE = 1e-9  # oracles that ship are deterministic: anything above rounding is 
 
 @dataclass(frozen=True)
 class Data:
-    """Calibration data at work: the canonical model's values on it, and what values do to its output."""
+    """Calibration data at work: the canonical model's values on it, and what values do to its output.
+
+    unquantised: why no int8 form is judged, where one should be.
+    """
 
     reference: Reference
     harm: Harm
+    unquantised: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,10 @@ class Checked:
 class Settled:
     """The plan that was settled on, and the model it gives.
 
-    model: repaired on all samples. before, after: the oracle's figures where it has any.
+    model: repaired on all samples. oracle_before, oracle_after: the oracle's figures where it has
+    any. tuned: gradient steps that were made. accuracy: all that was measured of the plan, the
+    precision of the file first. written: the form that goes into the file where that is not
+    `model` itself. notes: what a reader must know.
     """
 
     decision: Decision
@@ -64,6 +71,19 @@ class Settled:
     oracle_before: OracleAnswer
     oracle_after: OracleAnswer
     limits: tuple[Checked, ...]
+    tuned: int = 0
+    accuracy: tuple[Damage, ...] = ()
+    written: ir.Model | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def delivered(self) -> ir.Model:
+        """What goes into the file."""
+        return self.model if self.written is None else self.written
+
+    def noted(self, note: str) -> Settled:
+        """The same with one note more."""
+        return replace(self, notes=(*self.notes, note))
 
 
 def settle(
@@ -119,6 +139,14 @@ def carry_out(
     oracle_after = work.ask([model])[0]
     checked = check_limits(targets, after, oracle_before, oracle_after)
     return Settled(decision, model, after, oracle_before, oracle_after, checked)
+
+
+def measured_anew(work: Work, settled: Settled, model: ir.Model) -> Settled:
+    """The same plan with another model for it: its figures, and the limits held against them."""
+    after, oracle_after = work.assess(model), work.ask([model])[0]
+    targets = limits_of(work, settled.oracle_before)
+    checked = check_limits(targets, after, settled.oracle_before, oracle_after)
+    return replace(settled, model=model, after=after, oracle_after=oracle_after, limits=checked)
 
 
 def limits_of(work: Work, oracle: OracleAnswer) -> dict[str, float]:

@@ -26,7 +26,9 @@ from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
 from hwopt.plan import Plan, read_plan
+from hwopt.quantize import require_opset
 from hwopt.registry import load_target, make_oracle, select_passes
+from hwopt.replay import with_options
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
 from hwopt.target import Target
 
@@ -103,9 +105,13 @@ def open_work(
 ) -> Work:
     """Loads everything that a run needs. Raises BadInput for the first thing that cannot be used."""
     accelerator = target if isinstance(target, Target) else load_target(str(target))
-    passes = select_passes(chosen.passes, chosen.disable)
+    passes = select_passes(chosen.passes, chosen.disable, interface_may_change=chosen.allow_interface_change)
     path, loaded, digest = _model(model)
     replayed = None if chosen.plan is None else read_plan(chosen.plan)
+    if replayed is not None:
+        chosen = with_options(chosen, replayed)
+    if chosen.quantize is not None:
+        _require_precision(chosen.quantize, loaded, accelerator)
     calibration = _calibration(calib, loaded, labels, preprocess)
     if calibration is None:
         _require_no_data(chosen)
@@ -135,6 +141,16 @@ def _model(model: ModelLike) -> tuple[str, ir.Model, str]:
         return "", model, sha256(model_bytes(model)).hexdigest()
     path = Path(model)
     return str(path), load_model(path), model_sha256(path)
+
+
+def _require_precision(precision: str, model: ir.Model, target: Target) -> None:
+    """Raises BadInput where the model cannot have a precision, or the target does not compute in it."""
+    if target.precision != precision:
+        raise BadInput(
+            f"--quantize {precision}: target {target.name} computes in {target.precision}, so its figures "
+            f'would not be those of the file: choose a target with precision = "{precision}"'
+        )
+    require_opset(model)
 
 
 def _require_no_data(chosen: Settings) -> None:

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 
 from hwopt import __version__
 from hwopt.choice import Skip
-from hwopt.damage import Damage
+from hwopt.damage import FLOAT
 from hwopt.ir import interface
 from hwopt.link import suffered
+from hwopt.report.accuracy import accuracy
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
 from hwopt.report.rounds import link_info, round_rows
 from hwopt.report.schema import (
-    AccuracyRow,
     Budget,
     Limit,
     Missing,
@@ -78,37 +78,6 @@ def skipped_rows(skipped: Iterable[Skip]) -> tuple[SkippedRow, ...]:
     return tuple(dict.fromkeys(SkippedRow(s.pass_name, s.node, s.reason) for s in skipped))
 
 
-def accuracy(work: Work, settled: Settled) -> tuple[AccuracyRow, ...] | Missing:
-    """Rows from the cross-fitted damage; none is needed where every step is exact."""
-    damage = settled.decision.damage
-    if damage is None:
-        exact = "every step is exact: the function is the same, see verification"
-        return Missing(exact if work.calibration else f"{exact}; no calibration data was given")
-    how = f"{damage.samples} calibration samples, cross-fitted: each judged by a repair that did not see it"
-    return tuple(_accuracy_rows(damage, how))
-
-
-def _accuracy_rows(damage: Damage, how: str) -> Iterable[AccuracyRow]:
-    if damage.drop is not None and damage.before is not None and damage.after is not None:
-        yield AccuracyRow(
-            damage.metric or "metric", "fp32", damage.before, damage.after, damage.drop.value,
-            damage.drop.interval, damage.samples, how,
-        )  # fmt: skip
-    if damage.expected_drop is not None and damage.before is not None:
-        expected = damage.expected_drop
-        yield AccuracyRow(
-            "top1, expected by the input's own probabilities", "fp32", damage.before,
-            damage.before - expected.value, expected.value, expected.interval, damage.samples, how,
-        )  # fmt: skip
-    per_fold = Missing(f"per fold: {', '.join(f'{value:.4g}' for value in damage.per_fold)}")
-    yield AccuracyRow(
-        damage.kind, "fp32", 0.0, damage.divergence, damage.divergence, per_fold, damage.samples, how
-    )
-    if damage.agreement is not None:
-        lost = 1.0 - damage.agreement
-        yield AccuracyRow("agreement", "fp32", 1.0, damage.agreement, lost, per_fold, damage.samples, how)
-
-
 def verification(findings: Findings) -> Verification:
     """What was checked; a changed interface or a new objection would have stopped the run."""
     settled = findings.settled
@@ -120,7 +89,7 @@ def verification(findings: Findings) -> Verification:
     else:
         oracle = OracleProof(oracle_costs(before), oracle_costs(after))
     return Verification(
-        interface_same=interface(findings.work.model) == interface(settled.model),
+        interface_same=interface(findings.work.model) == interface(settled.delivered),
         checker=findings.checker,
         outputs=tuple(OutputDifference(d.output, d.max_abs, d.max_rel) for d in changes),
         oracle=oracle,
@@ -163,8 +132,9 @@ def notes(findings: Findings) -> tuple[str, ...]:
     names = left_out([settled.oracle_before, settled.oracle_after])
     if names:
         found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")
+    found.extend(settled.notes)
     damage = settled.decision.damage
-    if damage is not None:
+    if any((d.precision, d.against) == (FLOAT, FLOAT) for d in settled.accuracy):
         found.append(
             "repair also refits a few untouched projections behind each lossy rewrite, to absorb its error: "
             "their weights differ from the input's, their shapes do not"

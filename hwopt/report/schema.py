@@ -100,6 +100,7 @@ class AccuracyRow:
 
     metric: "top1", "kl", "relative_error" ...; for a divergence `before` is 0 and `after` is it.
     interval: 95%, of the drop. how: on which data, and how the fit was kept apart from it.
+    against: the precision of the input that `before` and the drop speak of.
     """
 
     metric: str
@@ -110,6 +111,7 @@ class AccuracyRow:
     interval: tuple[float, float] | Missing
     samples: int
     how: str
+    against: str = "fp32"
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ def accuracy_row(row: AccuracyRow) -> SummaryRow:
         drop += f" [{scale * row.interval[0]:.3g}, {scale * row.interval[1]:.3g}]"
     where = f"measured on {row.samples} samples"
     before, after = (_score(row, value) for value in (row.before, row.after))
-    return SummaryRow(f"{row.metric} ({row.precision})", before, after, drop, where)
+    precision = row.precision if row.against == row.precision else f"{row.against} to {row.precision}"
+    return SummaryRow(f"{row.metric} ({precision})", before, after, drop, where)
 
 
 def is_share(metric: str) -> bool:

@@ -1,0 +1,178 @@
+"""The steps of a run between loading and writing, in their order; `hwopt.pipeline` calls them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from hwopt.assess import OracleAnswer
+from hwopt.choice import Choice, Risk, Skip, Value
+from hwopt.cost.learned import Learned
+from hwopt.damage import FLOAT
+from hwopt.damage_tables import DamageTables
+from hwopt.decide import Decision, first_guess
+from hwopt.errors import BadInput, BudgetNotMet
+from hwopt.find import canonicalise, find_choices
+from hwopt.finish import require_within
+from hwopt.harm import Harm, Judging
+from hwopt.judge import better, unchanged
+from hwopt.plan import Plan, steps_of
+from hwopt.price import draft, make_scene
+from hwopt.quantize_damage import INT8, Int8, open_int8
+from hwopt.refine import refined
+from hwopt.repair.reference import Reference
+from hwopt.repair.saliency import annotate
+from hwopt.replay import check_plan, is_lossy, plan_options, planned_assignment, planned_folds
+from hwopt.rewrite import chosen_values
+from hwopt.scope import Problem
+from hwopt.search.problem import Outcome
+from hwopt.settle import Data, Settled, carry_out, first_budget, limits_of, settle
+from hwopt.trace import Listeners
+from hwopt.verify import Difference, differences, require_exact, require_same_interface
+from hwopt.work import Work
+
+BESIDE_FOLDS = (0, 1)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The canonical model and everything that may be decided about it."""
+
+    base: ir.Model
+    folds: tuple[Value, ...]
+    choices: tuple[Choice, ...]
+    skipped: tuple[Skip, ...]
+
+
+def find(work: Work, listeners: Listeners = ()) -> Found:
+    """Canonicalises the model and collects what may change, or, for a replay, what the plan names."""
+    planned = None if work.replayed is None else planned_folds(work.replayed)
+    canonical = canonicalise(work.model, work.passes, work.target, planned, listeners)
+    lossy = work.calibration is not None or work.replayed is not None
+    risks = frozenset({Risk.EXACT, Risk.LOSSY}) if lossy else frozenset({Risk.EXACT})
+    choices, skipped = find_choices(canonical.model, work.passes, work.target, risks, listeners)
+    return Found(canonical.model, canonical.folds, tuple(choices), (*canonical.skipped, *skipped))
+
+
+def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Data | None]:
+    """The tables: latency, memory and size of every joint value, and with data also the damage.
+
+    Where the oracle can be asked, what it says of the plans that the tables lead to replaces
+    the predictions.
+    """
+    scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
+    drafts = draft(scene, found.choices, listeners)
+    learned = Learned(work.cost_model)
+    data = open_data(work, found)
+    if work.replayed is not None:
+        return drafts.problem(learned), data
+    budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
+    if data is None or work.limit is None:
+        return refined(work, found.base, drafts, None, budget, learned, listeners), None
+    damage = DamageTables(found.choices, data.harm.of_values, listeners)
+    damage.measure_singles(drafts.problem(learned), work.settings.wanted)
+    budget = replace(budget, damage=first_guess(work.limit))
+    return refined(work, found.base, drafts, damage, budget, learned, listeners), data
+
+
+def open_data(work: Work, found: Found) -> Data | None:
+    """The calibration data, seen through the canonical model; None where there is none."""
+    if work.calibration is None or work.limit is None:
+        return None
+    reference = Reference(found.base, work.calibration)
+    if work.metric is not None:
+        labels, some = work.calibration.labels, list(reference.judged[0])
+        work.metric(reference.outputs(some), None if labels is None else labels[some])  # to fail now
+    annotate(reference, work.settings.seed)
+    int8 = int8_forms(work, reference)
+    judging = Judging(work.metric, None if isinstance(int8, str) else int8, work.settings.quantize or FLOAT)
+    harm = Harm(found.base, reference, work.limit, work.settings.seed, judging)
+    return Data(reference, harm, int8 if isinstance(int8, str) else "")
+
+
+def int8_forms(work: Work, reference: Reference) -> Int8 | str | None:
+    """The int8 forms that are judged beside the fp32 ones; None: nobody wants them; a text: why not.
+
+    All folds judge what will be written; two tell a target in int8 what it may expect.
+    """
+    if work.settings.quantize == INT8:
+        return open_int8(reference, range(len(reference.calibration.folds)), work.metric)
+    if work.target.precision != INT8:
+        return None
+    try:
+        return open_int8(reference, BESIDE_FOLDS, work.metric)
+    except BadInput as error:
+        return str(error)
+
+
+def choose(
+    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
+) -> Settled:
+    """Searches for the plan, or takes the replayed one, and carries it out."""
+    if work.replayed is not None:
+        return replay(work, found, problem, data, listeners)
+    if work.settings.latency is not None and work.before.unpriced and not work.settings.allow_unpriced:
+        names = ", ".join(sorted(work.before.unpriced)[:5])
+        raise BudgetNotMet(f"--max-latency cannot be held: {names} have no price; see --allow-unpriced")
+    if data is not None and work.settings.quantize is not None:
+        require_within(work, data.harm.of_exact(found.choices, {}), "the input's own")
+    return settle(work, found.base, problem, data, listeners)
+
+
+def replay(
+    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
+) -> Settled:
+    """Carries out a plan from a file. Raises BadInput where it was made for something else."""
+    plan = work.replayed
+    assert plan is not None
+    assignment = planned_assignment(plan, found.folds, found.choices)
+    lossy = is_lossy(assignment, found.choices)
+    fingerprint = None if work.calibration is None else work.calibration.fingerprint
+    check_plan(plan, work.sha256, work.target, fingerprint, lossy or work.settings.quantize is not None)
+    predicted = problem.total(assignment) or problem.fixed
+    damage = None
+    if lossy and data is not None:
+        damage = data.harm.of_plan(found.choices, assignment)
+    nothing = Outcome(assignment, "replay", 0, predicted.latency_us.value, 0.0)
+    decision = Decision(assignment, predicted, nothing, damage, ())
+    oracle = work.ask([work.model])[0]
+    return carry_out(work, found.base, problem, decision, data, oracle, limits_of(work, oracle), listeners)
+
+
+def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:
+    """Holds the result against the input; what is not better goes back to the input, unchanged.
+
+    Raises RewriteFailed where an EXACT step changed the function, or the interface changed.
+    """
+    if work.replayed is None and not better(work, settled):
+        settled = unchanged(work, settled, None if work.settings.quantize is None else found.base)
+    if settled.model is work.model:
+        return settled, ()
+    require_same_interface(work.model, settled.model)
+    seed = work.settings.seed
+    if is_lossy(settled.decision.assignment, found.choices):
+        folded = differences(work.model, found.base, work.input_shapes, seed)
+        require_exact(folded, "canonicalising")
+        return settled, differences(work.model, settled.model, work.input_shapes, seed)
+    changes = differences(work.model, settled.model, work.input_shapes, seed)
+    require_exact(changes, "the plan")
+    return settled, changes
+
+
+def make_plan(work: Work, found: Found, settled: Settled) -> Plan:
+    """The plan that gives this result when it is replayed."""
+    kept = settled.model is work.model
+    folds = () if kept else found.folds
+    values = [*folds, *chosen_values(found.choices, settled.decision.assignment)]
+    pin = work.target.cost_model
+    return Plan(
+        model_sha256=work.sha256,
+        target=work.target.name,
+        target_config=work.target.config_hash,
+        cost_model_sha256=None if pin is None else pin.sha256,
+        calibration=None if work.calibration is None else work.calibration.fingerprint,
+        seed=work.settings.seed,
+        steps=steps_of(values),
+        options=plan_options(work.settings, settled.tuned),
+    )
