@@ -44,6 +44,7 @@ class Kind(StrEnum):
     CANONICAL = "canonical"  # the same function, written with fewer operators
     FORM = "form"  # the structure of a block
     WIDTH = "width"  # the channels of a coupled channel group
+    MODEL = "model"  # the channels of all groups at once; excludes widths of single groups
     WEIGHTS = "weights"  # after-effects on weight values: sparsity, codebooks
 
 

@@ -9,7 +9,7 @@ in one batched call.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -145,7 +145,7 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
     region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes)
     places = frozenset(place_of(node) for node in nodes if has_place(node))
     table = {}
-    for joint in product(*_offers(cell)):
+    for joint in joint_values(cell.choices):
         values = [value for value in joint if value is not None]
         key = tuple(KEEP if value is None else value.name for value in joint)
         try:
@@ -157,13 +157,29 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
     return table
 
 
-def _offers(cell: Cell) -> list[list[Value | None]]:
-    """The values of each choice, keep first; widths thinned out where the table would burst."""
-    offers: list[list[Value | None]] = [[None, *choice.values] for choice in cell.choices]
-    while prod(len(offer) for offer in offers) > LARGEST_TABLE:
-        longest = max(range(len(offers)), key=lambda i: len(offers[i]))
-        del offers[longest][-1]
-    return offers
+def joint_values(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
+    """The joint values of some choices, all kept first; widths thinned out where the table would burst.
+
+    A width of the whole model goes with forms, never with widths of single groups.
+    """
+    single = [[None] if choice.kind == Kind.MODEL else [None, *choice.values] for choice in choices]
+    yield from product(*_thinned(single))
+    for position, choice in enumerate(choices):
+        if choice.kind == Kind.MODEL:
+            forms = [
+                [None] if other.kind in (Kind.WIDTH, Kind.MODEL) else [None, *other.values]
+                for other in choices
+            ]
+            forms[position] = list(choice.values)
+            yield from product(*_thinned(forms))
+
+
+def _thinned(offers: Sequence[list[Value | None]]) -> list[list[Value | None]]:
+    kept = [list(offer) for offer in offers]
+    while prod(len(offer) for offer in kept) > LARGEST_TABLE:
+        longest = max(range(len(kept)), key=lambda i: len(kept[i]))
+        del kept[longest][-1]
+    return kept
 
 
 def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:

@@ -1,8 +1,7 @@
-"""align_channels, prune_channels and sparsify."""
+"""align_channels and prune_channels."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,23 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.choice import Pass, Risk, Skip, Value
+from hwopt.choice import KEEP, Pass, Risk, Skip, Value, group_values
+from hwopt.errors import RewriteFailed
 from hwopt.nodes import constant, dims_of
 from hwopt.passes.align_channels import AlignChannels, padded_widths
+from hwopt.passes.depth_multiplier import DepthMultiplier
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
-from hwopt.passes.prune_channels import PruneChannels, pruned_widths
-from hwopt.passes.sparsify import Sparsify, thinned
-from hwopt.repair.marks import Fit, Origin, fit_of, origin_of
+from hwopt.passes.prune_channels import PruneChannels
+from hwopt.price import draft_table, find_cells, make_scene
+from hwopt.regions import apply_values
+from hwopt.repair.marks import Fit, fit_of, origin_of
 from hwopt.rewrite import rewrite
+from hwopt.shapes import infer_shapes
 from hwopt.target import Target, read_target
+from hwopt.widths import WHOLE_MODEL, next_lower, rounded
 from tests.graphs import classifier, output_of
 
+WIDTH_PASSES: tuple[Pass, ...] = (PruneChannels(), AlignChannels(), DepthMultiplier())
 TARGETS = Path(__file__).parents[2] / "targets"
 
 
@@ -54,8 +59,9 @@ def test_padded_widths_are_the_targets_multiples(width: int, expected: list[int]
 def test_every_padding_is_exact_and_passes_the_checker(u55: Target) -> None:
     model = classifier()
     expected = output_of(model, noise())
-    values = offers(AlignChannels(), model, u55)
-    assert {value.parameters["from"] for value in values} == {12, 36, 60}
+    values = [v for v in offers(AlignChannels(), model, u55) if v.risk == Risk.EXACT]
+    assert {v.parameters["from"] for v in values if v.choice != WHOLE_MODEL} == {12, 36, 60}
+    assert {v.name for v in values if v.choice == WHOLE_MODEL} == {"up8", "up16"}
     for value in values:
         changed = rewrite(model, [value])
         onnx.checker.check_model(ir.to_proto(changed), full_check=True)
@@ -74,15 +80,110 @@ def test_the_classifiers_outputs_are_passed_over_with_a_reason(u55: Target) -> N
     assert [s.reason for s in skipped] == ["its channels are those of a graph output"]
 
 
-def test_pruned_widths_are_multiples_below_the_width() -> None:
-    assert pruned_widths(144, 8) == [72, 96, 120]
-    assert pruned_widths(16, 8) == []
+@pytest.mark.parametrize(
+    ("width", "ratio", "expected"),
+    [
+        (672, 7 / 8, 576),  # 588 is not far from eighteen times 32
+        (144, 5 / 6, 120),
+        (96, 3 / 4, 72),
+        (96, 2 / 3, 64),
+        (12, 1 / 2, 8),  # six is no multiple: the finest one counts
+    ],
+)
+def test_a_ratio_is_met_at_the_coarsest_multiple_that_is_close(
+    width: int, ratio: float, expected: int
+) -> None:
+    assert rounded(width, ratio, (8, 16, 32)) == expected
 
 
-def test_only_hidden_groups_are_pruned(u55: Target) -> None:
+def test_the_next_lower_multiples_are_those_that_leave_most() -> None:
+    assert next_lower(112, (8, 16, 32), 2 / 3) == [96]
+    assert next_lower(24, (8, 16, 32), 2 / 3) == [16]
+    assert next_lower(40, (16, 32), 0.9) == []
+
+
+def test_what_can_lose_a_multiple_is_pruned(u55: Target) -> None:
     values = offers(PruneChannels(), classifier(), u55)
     assert {value.parameters["from"] for value in values} == {36, 60}
     assert all(value.risk == Risk.LOSSY for value in values)
+    assert all(value.strength is not None and 0 < value.strength < 0.6 for value in values)
+
+
+def test_a_stream_loses_the_same_channels_everywhere(u55: Target) -> None:
+    model = classifier()
+    value = next(v for v in offers(AlignChannels(), model, u55) if v.parameters == {"from": 12, "to": 8})
+    changed = rewrite(model, [value])
+    assert (width_of(changed, "s"), width_of(changed, "p")) == (8, 8)
+    origins = {n.outputs[0].name: origin_of(n) for n in changed.graph if n.outputs[0].name in ("s", "p")}
+    kept = {o.channels for o in origins.values() if o is not None}
+    assert len(kept) == 1
+    fitted = {n.outputs[0].name for n in changed.graph if fit_of(n) is not None}
+    assert fitted == {"e", "h"}  # what reads the stream
+    assert len(list(changed.graph)) == len(list(model.graph))
+
+
+def test_no_width_is_offered_twice(u55: Target) -> None:
+    values = [v for item in WIDTH_PASSES for v in offers(item, classifier(), u55)]
+    group_values(values)  # raises where one choice has two values of one name
+
+
+def test_a_ratio_for_the_whole_model_shrinks_every_group(u55: Target) -> None:
+    model = classifier()
+    values = {v.name: v for v in offers(DepthMultiplier(), model, u55)}
+    assert values["x0.75"].risk == Risk.LOSSY
+    assert values["x0.5"].risk == Risk.RETRAIN
+    changed = rewrite(model, [values["x0.5"]])
+    onnx.checker.check_model(ir.to_proto(changed), full_check=True)
+    assert [width_of(changed, name) for name in ("s", "e", "h")] == [8, 16, 32]
+    assert sum(c.size for c in constants(changed)) < 0.6 * sum(c.size for c in constants(model))
+
+
+def constants(model: ir.Model) -> list[np.ndarray]:
+    return [v.const_value.numpy() for v in model.graph.initializers.values() if v.const_value is not None]
+
+
+def test_the_whole_model_is_evened_down_and_up(u55: Target) -> None:
+    model = classifier()
+    value = next(v for v in offers(AlignChannels(), model, u55) if v.name == "even16")
+    changed = rewrite(model, [value])
+    assert [width_of(changed, name) for name in ("s", "e", "h")] == [16, 32, 64]
+    assert value.risk == Risk.LOSSY
+    assert fit_of(next(n for n in changed.graph if n.outputs[0].name == "p")) is not None
+
+
+def test_the_whole_model_and_single_widths_exclude_one_another(u55: Target) -> None:
+    model = classifier()
+    values = [v for item in WIDTH_PASSES for v in offers(item, model, u55)]
+    whole = [v for v in values if v.choice == WHOLE_MODEL]
+    single = [v for v in values if v.choice != WHOLE_MODEL]
+    for one in whole:
+        for two in (v for v in single if v.parameters["from"] in touched(model, one)):
+            with pytest.raises(RewriteFailed, match="already"):
+                apply_values(model, [one, two])
+
+
+def touched(model: ir.Model, value: Value) -> set[int]:
+    """The old widths of the groups that a value changes."""
+    changed = rewrite(model, [value])
+    return {width_of(model, n) for n in ("s", "e", "h") if width_of(model, n) != width_of(changed, n)}
+
+
+def test_prices_hold_the_whole_model_against_single_widths(u55: Target) -> None:
+    model = classifier()
+    shapes = infer_shapes(model, {})
+    choices = group_values(v for item in WIDTH_PASSES for v in offers(item, model, u55))
+    scene = make_scene(model, shapes, u55)
+    for cell in find_cells(scene, choices):
+        table = draft_table(scene, cell)
+        ids = [choice.id for choice in cell.choices]
+        assert all(
+            set(key) == {KEEP} or key[ids.index(WHOLE_MODEL)] == KEEP
+            or (set(key) == {KEEP, key[ids.index(WHOLE_MODEL)]} and key.count(KEEP) == len(key) - 1)
+            for key in table
+        )  # fmt: skip
+        if ids:
+            names = {value.name for value in cell.choices[ids.index(WHOLE_MODEL)].values}
+            assert names <= {key[ids.index(WHOLE_MODEL)] for key in table}
 
 
 def test_the_strongest_channels_stay_and_the_reader_is_refitted(u55: Target) -> None:
@@ -117,24 +218,3 @@ def test_a_fused_block_is_pruned_at_its_fused_convolution(u55: Target) -> None:
     assert origin.channels is not None
     assert len(origin.channels) == 24
     onnx.checker.check_model(ir.to_proto(changed), full_check=True)
-
-
-def test_sparsify_is_silent_where_zeros_gain_nothing(u55: Target) -> None:
-    assert list(Sparsify().values(classifier(), replace(u55, weights_compressed=False))) == []
-
-
-def test_the_smallest_weights_are_zeroed_and_stay_zero(u55: Target) -> None:
-    model = classifier()
-    value = next(v for v in offers(Sparsify(), model, u55) if v.name == "zeros_50" and "gemm" in v.choice)
-    changed = rewrite(model, [value])
-    gemm = next(n for n in changed.graph if n.op_type == "Gemm")
-    weight = gemm.inputs[1].const_value  # type: ignore[union-attr]
-    assert weight is not None
-    assert np.count_nonzero(weight.numpy()) == 300
-    assert fit_of(gemm) == Fit(support=True)
-    assert origin_of(gemm) == Origin("y")
-
-
-def test_thinning_keeps_the_largest() -> None:
-    weight = np.array([[0.1, -3.0], [2.0, -0.2]], np.float32)
-    np.testing.assert_array_equal(thinned(weight, 0.5), [[0.0, -3.0], [2.0, 0.0]])
