@@ -3,9 +3,9 @@
     HWOPT_DATA=DIR python -m bench.repair_memory [--images N ...] [--blocks N] [--augment N] [--judge]
 
 Fuses the first inverted bottlenecks of EfficientNet-Lite0 and refits them on all samples; with --judge both
-models are also run on all of them. Numbers of images beyond those in DIR/imagenet/calib are made up with random
-crops of those, mirrored every other time, through a Python generator. Each number is run in a process of its
-own; a Markdown table says its largest resident memory. Exit code 1 where that is 4 GB or more.
+models are also run on all of them. Numbers of images beyond those in DIR/imagenet/calib are made up with
+random crops of those, mirrored every other time, through a Python generator. Each number is run in a process
+of its own; a Markdown table says its largest resident memory. Exit code 1 where that is 4 GB or more.
 """
 
 from __future__ import annotations

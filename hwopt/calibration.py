@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from hwopt.calibration_arrays import Arrays as Arrays
+from hwopt.calibration_arrays import read_arrays
 from hwopt.calibration_images import (
     IMAGE_SUFFIXES,
     PREPROCESS_NAME,
@@ -46,41 +48,6 @@ class Source(Protocol):
 
     def batch(self, indices: Sequence[int]) -> Mapping[str, Array]:
         """The samples as model inputs by name, stacked on axis 0."""
-
-
-def content_hash(sample: Mapping[str, Array]) -> str:
-    """SHA-256 over one sample's arrays by input name."""
-    digest = hashlib.sha256()
-    for name in sorted(sample):
-        digest.update(name.encode() + b"\0" + np.ascontiguousarray(sample[name]).tobytes())
-    return digest.hexdigest()
-
-
-def identity_of(forms: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str:
-    """Names, types and shapes of one sample's arrays."""
-    return repr([(name, str(dtype), shape) for name, (dtype, shape) in sorted(forms.items())])
-
-
-class Arrays:
-    """Samples held in memory (or memory-mapped), one array per input."""
-
-    def __init__(self, arrays: dict[str, Array]) -> None:
-        self._arrays = arrays
-
-    def hashes(self) -> tuple[str, ...]:
-        """SHA-256 of each sample over all inputs."""
-        count = len(next(iter(self._arrays.values())))
-        return tuple(
-            content_hash({name: a[index] for name, a in self._arrays.items()}) for index in range(count)
-        )
-
-    def identity(self) -> str:
-        """Names, types and shapes of the arrays."""
-        return identity_of({name: (a.dtype, a.shape[1:]) for name, a in self._arrays.items()})
-
-    def batch(self, indices: Sequence[int]) -> dict[str, Array]:
-        """The samples, in the order asked for."""
-        return {name: array[np.asarray(indices, dtype=np.int64)] for name, array in self._arrays.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +156,7 @@ def _from_images(folder: Path, model: ir.Model, preprocess: Path | None, labels:
 
 
 def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibration:
-    arrays = _read_arrays(path, model)
+    arrays, folder = read_arrays(path, input_names(model))
     inside = arrays.pop(LABELS_KEY, None) if LABELS_KEY not in input_names(model) else None
     names = input_names(model)
     missing = [name for name in names if name not in arrays]
@@ -202,7 +169,7 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
         raise BadInput(f"{path}: the arrays differ in their number of samples (axis 0)")
     if len(used[names[0]]) == 0:
         raise BadInput(f"{path}: holds no samples")
-    source = Arrays(used)
+    source = Arrays(used, folder)
     check_shapes(str(path), model, source.batch([0]))
     count = len(used[names[0]])
     if labels is not None:
@@ -212,22 +179,6 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
 
 def input_names(model: ir.Model) -> list[str]:
     return [str(value.name) for value in model.graph.inputs]
-
-
-def _read_arrays(path: Path, model: ir.Model) -> dict[str, Array]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            names = input_names(model)
-            if len(names) != 1:
-                raise BadInput(f"{path}: one array, but the model has inputs {', '.join(names)}; use an .npz")
-            return {names[0]: loaded}
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except BadInput:
-        raise
-    except Exception as error:  # numpy raises whatever its zip and header readers raise
-        raise BadInput(f"{path}: cannot be read as a NumPy file: {error}") from error
 
 
 def _as_labels(path: Path, array: Array, count: int) -> Labels:

@@ -12,11 +12,10 @@ import onnx_ir as ir
 from hwopt.calibration import (
     Calibration,
     check_shapes,
-    content_hash,
     from_source,
-    identity_of,
     input_names,
 )
+from hwopt.calibration_arrays import content_hash, identity_of
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 

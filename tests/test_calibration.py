@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
+from hwopt import calibration_arrays
 from hwopt.calibration import Arrays, Calibration, deal, from_source, load_calibration
 from hwopt.errors import BadInput
 
@@ -107,6 +108,20 @@ def test_single_array_feeds_the_only_input(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(11, 3, 8, 8)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     assert len(load_calibration(tmp_path / "x.npy", model(NCHW))) == 11
+
+
+def test_a_large_archive_is_unpacked_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    np.savez_compressed(tmp_path / "d.npz", a=a, b=a + 1, labels=np.arange(12))
+    whole = load_calibration(tmp_path / "d.npz", model(TWO))
+    monkeypatch.setattr(calibration_arrays, "MAPPED_BYTES", 10)
+    mapped = load_calibration(tmp_path / "d.npz", model(TWO))
+    assert mapped.fingerprint == whole.fingerprint
+    np.testing.assert_array_equal(mapped.batch([5, 2])["b"], (a + 1)[[5, 2]])
+    assert mapped.labels is not None
+    assert mapped.labels.tolist() == list(range(12))
+    np.savez(tmp_path / "o.npz", a=np.array([{}] * 12, dtype=object), b=a)
+    assert "NumPy" in bad(tmp_path / "o.npz", TWO)
 
 
 def some_arrays(order: np.ndarray, scale: float = 1.0) -> Calibration:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
+from hwopt.mapped import forget_pages
 from hwopt.nodes import Array
 from hwopt.repair.flow import Cut, cuts, downstream, probe_count, unchanged
 from hwopt.repair.marks import fit_of
 from hwopt.repair.reference import Reference
-from hwopt.repair.store import Store, forget_pages
+from hwopt.repair.store import Store
 from hwopt.runtime import Session, batch_of, part
 
 MEMORY_BYTES = 512 << 20  # of live values, in files beyond; two repairs may run at once

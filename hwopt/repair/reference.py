@@ -15,10 +15,11 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.calibration import Calibration
+from hwopt.mapped import forget_pages, taken
 from hwopt.nodes import Array, FloatArray
 from hwopt.repair.flow import Cut, cuts, probe_count
 from hwopt.repair.linear import Positions
-from hwopt.repair.store import Store, forget_pages, taken
+from hwopt.repair.store import Store
 from hwopt.runtime import THREADS, Session, batch_of, part, with_outputs
 
 MAX_RECORDED = 500  # samples whose inner values are kept: what a fit can use

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +35,3 @@ class Store:
         """Say that an array in memory is no longer used."""
         if not isinstance(array, np.memmap):
             self._left += array.nbytes
-
-
-def taken(array: Array, rows: Sequence[int]) -> Array:
-    """A copy of some rows."""
-    copy: Array = array[np.asarray(rows, dtype=np.int64)]
-    forget_pages(array)
-    return copy
-
-
-def forget_pages(array: Array) -> None:
-    """Let go of a mapped file's pages in this process: they would count as its memory.
-
-    What was written stays in the file; where the system cannot be told, nothing happens.
-    """
-    mapped = getattr(array, "_mmap", None)
-    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)

@@ -8,6 +8,7 @@ import pytest
 from hwopt.calibration import Arrays, from_source
 from hwopt.calibration_variants import augmented
 from hwopt.damage import measured
+from hwopt.mapped import forget_pages, taken
 from hwopt.nodes import FloatArray
 from hwopt.repair import reference as module
 from hwopt.repair.flow import cuts, downstream, unchanged
@@ -15,7 +16,7 @@ from hwopt.repair.frontier import Frontier, start_cut
 from hwopt.repair.gather import draw
 from hwopt.repair.marks import request_fit
 from hwopt.repair.reference import Reference, pick, shared_out
-from hwopt.repair.store import Store, forget_pages, taken
+from hwopt.repair.store import Store
 from tests.graphs import classifier, output_of, values_of
 
 
