@@ -45,6 +45,7 @@ class Kind(StrEnum):
     FORM = "form"  # the structure of a block
     WIDTH = "width"  # the channels of a coupled channel group
     MODEL = "model"  # the channels of all groups at once; excludes widths of single groups
+    INPUT = "input"  # the resolution of an image input: every map in the model follows
     WEIGHTS = "weights"  # after-effects on weight values: sparsity, codebooks
 
 

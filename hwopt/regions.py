@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from hwopt.channels import open_boundary
-from hwopt.choice import Value
+from hwopt.choice import Kind, Value
 from hwopt.nodes import constant
 from hwopt.shapes import TensorInfo
 
@@ -53,8 +53,8 @@ def apply_values(model: ir.Model, values: Iterable[Value]) -> ir.Model:
 
 
 def in_order(values: Iterable[Value]) -> list[Value]:
-    """Values in the order in which they compose: by stage, then by choice."""
-    return sorted(values, key=lambda value: (value.stage, value.choice, value.name))
+    """Values in the order in which they compose: by stage, then by choice; resolutions before forms."""
+    return sorted(values, key=lambda v: (v.stage, v.kind != Kind.INPUT, v.choice, v.name))
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:
