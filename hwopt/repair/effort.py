@@ -16,9 +16,7 @@ class Effort:
     closed-form fit; joint_rounds: of a joint fit; downstream: how many untouched projections
     behind each fitted node are refitted as well, to absorb what is left of its error;
     multiplications: what all rounds of one fit may cost, in multiply-adds: fewer rounds, and at
-    least `FEWEST_ROUNDS`, where they are dear; tune: gradient steps on all weights behind the first
-    change, after the closed-form fits (PyTorch needed), 0 for none; tuned_folds: in how many of the
-    folds they are cross-fitted, because they take minutes.
+    least `FEWEST_ROUNDS`, where they are dear.
     """
 
     rows: int = 15_000
@@ -28,8 +26,6 @@ class Effort:
     joint_rounds: int = 40
     downstream: int = 5
     multiplications: float = 3e11
-    tune: int = 0
-    tuned_folds: int = 2
 
     def affordable(self, rounds: int, rows: int, features: int, outputs: int) -> int:
         """How many of these rounds, each two products of [rows, features] with [features, outputs]."""

@@ -21,7 +21,7 @@ from tests.graphs import classifier, ibn, model_of, output_of
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the train extra)")
 
-from hwopt.tuning.tune import tune, why_not  # noqa: E402
+from hwopt.tuning.tune import tune, tuned, why_not  # noqa: E402
 
 FAST = Recipe(batch=8, rate=1e-2, checks=3)
 
@@ -73,17 +73,17 @@ def test_steps_lower_the_error_on_other_samples(base: ir.Model) -> None:
     shape = tuple(int(str(d)) for d in list(base.graph.inputs[0].shape or [])[1:])
     changed = spoiled(base, "d", "p")
     data = reference(base, images(shape))
-    tuned = tune(data, changed, range(60), seed=0, steps=60, recipe=FAST)
+    found = tune(data, changed, range(60), seed=0, steps=60, recipe=FAST)
     fresh = images(shape, count=8, seed=11)
-    assert error(base, tuned, fresh) < 0.5 * error(base, changed, fresh)
+    assert error(base, found, fresh) < 0.5 * error(base, changed, fresh)
 
 
 def test_zeros_stay_zero() -> None:
     base = classifier()
     changed = spoiled(base, "e", "p", "y")
-    tuned = tune(reference(base, images((3, 16, 16))), changed, range(60), seed=0, steps=10, recipe=FAST)
+    found = tune(reference(base, images((3, 16, 16))), changed, range(60), seed=0, steps=10, recipe=FAST)
     for output in ("e", "p", "y"):
-        before, after = weight_of(changed, output), weight_of(tuned, output)
+        before, after = weight_of(changed, output), weight_of(found, output)
         assert (before == 0).any()
         np.testing.assert_array_equal(after[before == 0], 0)
         assert (after[before != 0] != before[before != 0]).any()
@@ -122,10 +122,10 @@ def test_never_worse_than_the_start_on_samples_held_out() -> None:
     wild = replace(FAST, rate=10.0)
     checks: list[Check] = []
     data = reference(base, images((3, 16, 16)))
-    tuned = tune(data, changed, range(60), seed=0, steps=6, recipe=wild, listener=checks.append)
+    found = tune(data, changed, range(60), seed=0, steps=6, recipe=wild, listener=checks.append)
     assert [check.step for check in checks] == [2, 4, 6]
     assert all(check.error > check.start for check in checks)
-    np.testing.assert_array_equal(weight_of(tuned, "p"), weight_of(changed, "p"))
+    np.testing.assert_array_equal(weight_of(found, "p"), weight_of(changed, "p"))
 
 
 def test_only_given_samples_are_seen() -> None:
@@ -160,29 +160,25 @@ def test_shared_weights_stay_shared_and_codebooks_stay() -> None:
     )
     changed = base.clone()
     changed.graph.initializers["w"].const_value = ir.tensor(weight_of(base, "a") * np.float32(1.2), name="w")
-    tuned = tune(reference(base, images((6, 8, 8))), changed, range(60), seed=0, steps=20, recipe=FAST)
-    np.testing.assert_array_equal(weight_of(tuned, "a"), weight_of(tuned, "c"))
-    np.testing.assert_array_equal(weight_of(tuned, "s"), weight_of(base, "s"))
+    found = tune(reference(base, images((6, 8, 8))), changed, range(60), seed=0, steps=20, recipe=FAST)
+    np.testing.assert_array_equal(weight_of(found, "a"), weight_of(found, "c"))
+    np.testing.assert_array_equal(weight_of(found, "s"), weight_of(base, "s"))
     assert (
-        np.abs(weight_of(tuned, "a") - weight_of(base, "a")).mean()
+        np.abs(weight_of(found, "a") - weight_of(base, "a")).mean()
         < np.abs(0.2 * weight_of(base, "a")).mean()
     )
 
 
-def test_repair_goes_on_with_steps_where_the_effort_says_so() -> None:
-    base, x = classifier(), images((3, 16, 16))
-    changed = spoiled(base, "p")
-    effort = Effort(rows=4000, pool=4000, joint_rounds=5, downstream=0)
+def test_steps_go_on_from_a_repair_and_see_only_its_folds() -> None:
+    base, x = ibn(), images((16, 14, 14))
     marked = spoiled(base, "d")
-    for node in marked.graph:
-        if node.outputs[0].name == "p":
-            request_fit(node)
-    data = reference(base, x)
-    closed = repair(data, marked, range(5), seed=0, effort=effort)
-    tuned = repair(data, marked, range(5), seed=0, effort=replace(effort, tune=40))
-    fresh = images((3, 16, 16), count=10, seed=11)
-    assert error(base, tuned, fresh) < error(base, closed, fresh)
-    assert why_not(data, changed) == ""
+    request_fit(next(node for node in marked.graph if node.outputs[0].name == "p"))
+    data = reference(base, x, copies=2)
+    effort = Effort(rows=4000, pool=4000, joint_rounds=5, downstream=0)
+    closed = repair(data, marked, [1, 2, 3, 4], seed=0, effort=effort)
+    improved = tune(data, closed, data.training([1, 2, 3, 4]), seed=0, steps=60, recipe=FAST)
+    unseen = x[list(data.calibration.folds[0])]
+    assert error(base, improved, unseen) < 0.9 * error(base, closed, unseen)
 
 
 def test_a_model_without_gradients_says_why() -> None:
@@ -192,3 +188,5 @@ def test_a_model_without_gradients_says_why() -> None:
     node.op_type = "Shrink"
     data = reference(base, images((3, 16, 16)))
     assert "Shrink" in why_not(data, changed)
+    assert tuned(data, changed, range(5), seed=0, steps=3) is changed
+    assert why_not(data, spoiled(base, "p")) == ""
