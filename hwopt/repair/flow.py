@@ -21,11 +21,16 @@ PROBE_BATCH = 3  # an unlikely size for anything that is not the batch
 
 @dataclass(frozen=True)
 class Cut:
-    """A place before node `index`, with the live values there and their bytes per sample."""
+    """A place before node `index`, with the live values there and the bytes per sample of each."""
 
     index: int
     values: tuple[str, ...]
-    bytes: int
+    sizes: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Of all live values together."""
+        return sum(self.sizes)
 
 
 def probe_count(model: ir.Model) -> int:
@@ -51,7 +56,7 @@ def cuts(model: ir.Model, start: Mapping[str, Array]) -> list[Cut]:
     for index in range(len(order) + 1):
         live = [name for name, at in born.items() if at < index <= last.get(name, -1)]
         if live and all(sizes.get(name, 0) > 0 for name in live):
-            found.append(Cut(index, tuple(live), sum(sizes[name] for name in live)))
+            found.append(Cut(index, tuple(live), tuple(sizes[name] for name in live)))
     return found
 
 

@@ -83,7 +83,9 @@ class Reference:
     @property
     def _room(self) -> int:
         """How many samples may be recorded, for the size of their inner values."""
-        size = sum(cut.bytes for cut in self._found[1:])
+        inputs = set(self._found[0].values)
+        kept = {name: size for cut in self._found for name, size in zip(cut.values, cut.sizes, strict=True)}
+        size = sum(size for name, size in kept.items() if name not in inputs)
         return max(RECORDED_BYTES // max(size, 1), FEWEST_RECORDED)
 
     @cached_property
