@@ -59,10 +59,10 @@ class Free:
 
 @dataclass(frozen=True)
 class Count:
-    """What a model is made of. zeros: share of the weights of its 1x1 convolutions."""
+    """What a model is made of, or as shares of another. zeros: of the weights of 1x1 convolutions."""
 
-    params: int
-    macs: int
+    params: float
+    macs: float
     zeros: float
 
 

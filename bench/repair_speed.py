@@ -21,16 +21,18 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from bench.lossy import repaired
 from bench.lossy_lab import SEED, Lab, open_lab
 from bench.lossy_rows import forms
 from hwopt.calibration import Calibration, from_source
 from hwopt.choice import Risk, Value
 from hwopt.damage import price_damage
 from hwopt.errors import RewriteFailed
+from hwopt.harm import PLAN_EFFORT
 from hwopt.ir import model_bytes
 from hwopt.nodes import Array
+from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
+from hwopt.tuning.tune import tuned
 
 FUSED = (1, 2, 3, 4, 5)
 LARGEST_SHIFT = 8  # pixels
@@ -144,7 +146,9 @@ def run(case: Case) -> Outcome:
     picks = forms(lab, case.blocks, "fused")
     changed = rewrite(lab.base, chosen_values(list(lab.choices.values()), picks))
     opened = time.perf_counter()
-    fitted = repaired(lab, changed, range(len(lab.reference.calibration.folds)), case.steps)
+    folds = range(len(lab.reference.calibration.folds))
+    fitted = repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
+    fitted = tuned(lab.reference, fitted, folds, seed=SEED, steps=case.steps)
     seconds = time.perf_counter() - opened
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outcome(opened - start, seconds, peak, hashlib.sha256(model_bytes(fitted)).hexdigest())
