@@ -28,6 +28,7 @@ from hwopt.repair.effort import FULL, QUICK, Effort
 from hwopt.repair.frontier import start_cut
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
+from hwopt.resolution import seen_by
 from hwopt.runtime import Session, batch_of, part, with_outputs
 from hwopt.threads import one_blas_thread
 
@@ -100,6 +101,7 @@ def cross_fitted(
     all where None. finish: what is done to a repaired model before it is judged. form: judged
     beside it, on those of its folds that are among `folds`.
     """
+    reference = seen_by(reference, changed)
     every = range(len(reference.calibration.folds))
     judged = list(every) if folds is None else list(folds)
 
@@ -124,6 +126,7 @@ def cross_fitted(
 def price_damage(reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = QUICK) -> Damage:
     """A cheap estimate of the damage: one repair on a few folds with less effort, one fold to judge it."""
     train, test = PRICE_FOLDS
+    reference = seen_by(reference, changed)
     fitted = repair(reference, changed, train, seed=seed, effort=effort)
     recorded = set(reference.originals)
     samples = tuple(i for i in reference.judged[test] if i in recorded)

@@ -59,7 +59,7 @@ def check_written(work: Work, settled: Settled, path: Path) -> None:
     another precision costs is what its fp32 twin costs on a target of that precision.
     """
     written = load_model(path)
-    require_same_interface(work.model, written)
+    require_same_interface(settled.model, written)  # which `verify` held against the input's
     if settled.written is None:
         _check_figures(work.assess(written), settled.after)
     changes = differences(settled.delivered, written, work.input_shapes, work.settings.seed)

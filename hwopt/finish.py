@@ -13,6 +13,7 @@ from hwopt.judge import better
 from hwopt.link import suffered
 from hwopt.quantize import quantised
 from hwopt.replay import is_lossy
+from hwopt.resolution import at_resolution, changed_sizes
 from hwopt.settle import Data, Settled, measured_anew
 from hwopt.work import Work
 
@@ -87,6 +88,7 @@ def in_precision(work: Work, settled: Settled) -> Settled:
     calibration = work.calibration
     if work.settings.quantize is None or calibration is None:
         return settled
+    calibration = at_resolution(calibration, changed_sizes(work.model, settled.model))
     samples = calibration.samples(range(len(calibration.folds)))
     settled = settled.noted(
         f"written in int8 as QDQ; latency, memory and weight size are those of the {FLOAT} result as "

@@ -141,9 +141,10 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
     """The drafts of all joint values of a cell that can be written."""
     nodes = [node for step in cell.steps for node in scene.groups[step].nodes]
     if not cell.choices:
-        return {(): _draft(nodes, scene.model, scene.shapes, scene, cell)}
+        return {(): _draft(nodes, scene.model, scene.shapes, scene, _outside(scene, cell))}
     region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes)
     places = frozenset(place_of(node) for node in nodes if has_place(node))
+    outside = _outside(scene, cell)
     table = {}
     for joint in joint_values(cell.choices):
         values = [value for value in joint if value is not None]
@@ -153,22 +154,31 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
         except RewriteFailed:
             continue  # these values exclude one another: the table has no such entry
         mine = [node for node in changed.graph if not has_place(node) or place_of(node) in places]
-        table[key] = _draft(mine, changed, recorded_shapes(changed), scene, cell)
+        alive = round(outside * _shrunk(region, changed, values))
+        table[key] = _draft(mine, changed, recorded_shapes(changed), scene, alive)
     return table
 
 
 def joint_values(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
     """The joint values of some choices, all kept first; widths thinned out where the table would burst.
 
-    A width of the whole model goes with forms, never with widths of single groups.
+    A width of the whole model goes with forms, never with widths of single groups. A resolution goes
+    with everything.
     """
-    single = [[None] if choice.kind == Kind.MODEL else [None, *choice.values] for choice in choices]
+    sizes = [[None, *choice.values] if choice.kind == Kind.INPUT else [None] for choice in choices]
+    for size in product(*sizes):
+        for joint in _at_one_size(choices):
+            yield tuple(value or other for value, other in zip(size, joint, strict=True))
+
+
+def _at_one_size(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
+    whole = (Kind.MODEL, Kind.INPUT)
+    single = [[None] if choice.kind in whole else [None, *choice.values] for choice in choices]
     yield from product(*_thinned(single))
     for position, choice in enumerate(choices):
         if choice.kind == Kind.MODEL:
             forms = [
-                [None] if other.kind in (Kind.WIDTH, Kind.MODEL) else [None, *other.values]
-                for other in choices
+                [None] if other.kind in (Kind.WIDTH, *whole) else [None, *other.values] for other in choices
             ]
             forms[position] = list(choice.values)
             yield from product(*_thinned(forms))
@@ -180,6 +190,21 @@ def _thinned(offers: Sequence[list[Value | None]]) -> list[list[Value | None]]:
         longest = max(range(len(kept)), key=lambda i: len(kept[i]))
         del kept[longest][-1]
     return kept
+
+
+def _outside(scene: Scene, cell: Cell) -> int:
+    """Most bytes that are alive while a cell runs and that it neither reads nor writes."""
+    return max(scene.outside_bytes[step] for step in cell.steps)
+
+
+def _shrunk(region: ir.Model, changed: ir.Model, values: Iterable[Value]) -> float:
+    """How much smaller maps are at another resolution: the region's inputs stand for all others."""
+    if not any(value.kind == Kind.INPUT for value in values):
+        return 1.0
+    before, after = recorded_shapes(region), recorded_shapes(changed)
+    names = [str(v.name) for v in region.graph.inputs if v.name in before and v.name in after]
+    elements = sum(before[name].elements for name in names)
+    return sum(after[name].elements for name in names) / elements if elements else 1.0
 
 
 def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:
@@ -195,10 +220,10 @@ def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def _draft(
-    nodes: Sequence[ir.Node], model: ir.Model, shapes: Mapping[str, TensorInfo], scene: Scene, cell: Cell
+    nodes: Sequence[ir.Node], model: ir.Model, shapes: Mapping[str, TensorInfo], scene: Scene, outside: int
 ) -> Draft:
+    """outside: bytes alive that these nodes neither read nor write."""
     groups = partition(model, shapes, scene.target, region=nodes).subgraphs
-    outside = max(scene.outside_bytes[step] for step in cell.steps)
     return Draft(
         tuple((group.label, group.signature) for group in groups if group.priced and group.kind != VIEW),
         sum(weight_bytes(group.signature, scene.target) for group in groups),

@@ -20,6 +20,7 @@ from hwopt.damage import FLOAT, Damage, compare
 from hwopt.nodes import Array
 from hwopt.quantize import judged_form
 from hwopt.repair.reference import Reference
+from hwopt.resolution import seen_by
 from hwopt.runtime import Session, batch_of
 
 INT8 = "int8"
@@ -95,6 +96,7 @@ class Int8:
 
 def form_outputs(reference: Reference, model: ir.Model, fold: int) -> Mapping[str, Array]:
     """Outputs of a model's int8 form on a fold's judged samples; its ranges come from the other folds."""
+    reference = seen_by(reference, model)
     calibration = reference.calibration
     others = [other for other in range(len(calibration.folds)) if other != fold]
     form = judged_form(model, calibration, calibration.samples(others))

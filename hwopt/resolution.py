@@ -10,18 +10,16 @@ the images as they came.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from hwopt.calibration import Calibration, Source
-from hwopt.choice import Kind, Value
 from hwopt.nodes import Array
 from hwopt.repair.linear import Matrix
 from hwopt.repair.reference import Reference
-from hwopt.rewrite import rewrite
 
 IMAGE_CHANNELS = (1, 3, 4)
 
@@ -135,25 +133,35 @@ def changed_sizes(base: ir.Model, changed: ir.Model) -> dict[str, ImageInput]:
     return {i.name: i for i in image_inputs(changed) if i.name in before and before[i.name].size != i.size}
 
 
-def resizing(values: Iterable[Value]) -> list[Value]:
-    """The values that change the size of an input."""
-    return [value for value in values if value.kind == Kind.INPUT]
+def with_sizes(model: ir.Model, sizes: Mapping[str, ImageInput]) -> ir.Model:
+    """A clone whose image inputs have these sizes; what it records of inner shapes is dropped."""
+    clone = model.clone()
+    for value in clone.graph.inputs:
+        image = sizes.get(str(value.name))
+        if image is not None and value.shape is not None:
+            dims = list(value.shape.dims)
+            for axis, edge in zip(image.axes, image.size, strict=True):
+                dims[axis] = edge
+            value.shape = ir.Shape(dims)
+    for node in clone.graph if sizes else ():
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    return clone
 
 
 KEPT_VIEWS = 4
-_views: list[tuple[list[tuple[str, str]], ResizedReference]] = []  # the last ones that were asked for
+_views: list[tuple[dict[str, ImageInput], ResizedReference]] = []  # the last ones that were asked for
 
 
-def seen_by(reference: Reference, values: Iterable[Value]) -> Reference:
-    """What a plan of these values is fitted to and judged by: the reference itself, or its resized view."""
-    inputs = resizing(values)
-    if not inputs:
+def seen_by(reference: Reference, changed: ir.Model) -> Reference:
+    """What a changed model is fitted to and judged by: the reference itself, or its resized view."""
+    sizes = changed_sizes(reference.base, changed)
+    if not sizes:
         return reference
-    key = sorted((value.choice, value.name) for value in inputs)
     for known, view in _views:
-        if known == key and view.original is reference:
+        if known == sizes and view.original is reference:
             return view
-    base = rewrite(reference.base, inputs)
-    view = ResizedReference(reference, base, changed_sizes(reference.base, base))
-    _views[:] = [*_views[1 - KEPT_VIEWS :], (key, view)]
+    view = ResizedReference(reference, with_sizes(reference.base, sizes), sizes)
+    _views[:] = [*_views[1 - KEPT_VIEWS :], (sizes, view)]
     return view

@@ -18,6 +18,7 @@ from hwopt.errors import BudgetNotMet
 from hwopt.harm import PLAN_EFFORT, Harm
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
+from hwopt.resolution import seen_by
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment, Problem
 from hwopt.search.problem import Budget, Objective
@@ -134,7 +135,8 @@ def carry_out(
     model = rewrite(base, chosen_values(problem.choices, decision.assignment), listeners)
     if data is not None:
         folds = range(len(data.reference.calibration.folds))
-        model = repair(data.reference, model, folds, seed=work.settings.seed, effort=PLAN_EFFORT)
+        seen = seen_by(data.reference, model)
+        model = repair(seen, model, folds, seed=work.settings.seed, effort=PLAN_EFFORT)
     after = work.assess(model)
     oracle_after = work.ask([model])[0]
     checked = check_limits(targets, after, oracle_before, oracle_after)

@@ -24,6 +24,7 @@ from hwopt.refine import refined
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate
 from hwopt.replay import check_plan, is_lossy, plan_options, planned_assignment, planned_folds
+from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.search.problem import Outcome
@@ -149,11 +150,14 @@ def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[D
         settled = unchanged(work, settled, None if work.settings.quantize is None else found.base)
     if settled.model is work.model:
         return settled, ()
-    require_same_interface(work.model, settled.model)
+    sizes = changed_sizes(work.model, settled.model)
+    require_same_interface(with_sizes(work.model, sizes), settled.model)
     seed = work.settings.seed
     if is_lossy(settled.decision.assignment, found.choices):
         folded = differences(work.model, found.base, work.input_shapes, seed)
         require_exact(folded, "canonicalising")
+        if sizes:
+            return settled, f"the size of {', '.join(sizes)} changed: see the accuracy"
         return settled, differences(work.model, settled.model, work.input_shapes, seed)
     changes = differences(work.model, settled.model, work.input_shapes, seed)
     require_exact(changes, "the plan")

@@ -9,6 +9,7 @@ section 3.4, without training.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +19,7 @@ from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.errors import BadInput
 from hwopt.nodes import constant, is_op, label
 from hwopt.places import has_place, place_of
-from hwopt.resolution import ImageInput, image_inputs
+from hwopt.resolution import ImageInput, image_inputs, with_sizes
 from hwopt.runtime import Session
 from hwopt.shapes import TensorInfo, infer_shapes
 from hwopt.target import Target
@@ -116,14 +117,7 @@ def shapes_at(
     model: ir.Model, image: ImageInput, size: tuple[int, int], before: Shapes
 ) -> dict[str, TensorInfo] | str:
     """Every tensor's shape at another size, from a run; or why the model does not take that size."""
-    changed = model.clone()
-    value = next(v for v in changed.graph.inputs if v.name == image.name)
-    assert value.shape is not None
-    dims = list(value.shape.dims)
-    for axis, edge in zip(image.axes, size, strict=True):
-        dims[axis] = edge
-    value.shape = ir.Shape(dims)
-    forget_shapes(changed)
+    changed = with_sizes(model, {image.name: replace(image, size=size)})
     try:
         after = infer_shapes(changed, {})
         feeds = {str(v.name): _ones(after[str(v.name)]) for v in changed.graph.inputs if v.name in after}
@@ -138,14 +132,6 @@ def shapes_at(
 
 def _ones(info: TensorInfo) -> np.ndarray:
     return np.ones(info.shape, info.dtype.numpy())
-
-
-def forget_shapes(model: ir.Model) -> None:
-    """Drops the recorded shapes of everything that a node computes, outputs of the model apart."""
-    for node in model.graph:
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
 
 
 def write_shapes(model: ir.Model, shapes: Shapes) -> None:
