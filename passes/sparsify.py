@@ -87,6 +87,7 @@ class Sparsify(Pass):
                 places=(place,),
                 rewrite=partial(zero_smallest, place=place, sparsity=offer.sparsity),
                 parameters=_parameters(offer.sparsity),
+                strength=_strength(offer.sparsity),
             )
 
 
@@ -107,6 +108,11 @@ def offered(target: Target) -> Iterator[_Offer]:
             assert sparsity is not None
             name = f"zeros_{word.replace(':', '_of_')}"
             yield _Offer(name if ":" in word else f"{name}_{round(100 * share)}", sparsity)
+
+
+def _strength(sparsity: Sparsity) -> float | None:
+    """Zeros anywhere differ in their share alone; a pattern is of its own kind."""
+    return sparsity.zeros if sparsity.anywhere else None
 
 
 def _parameters(sparsity: Sparsity) -> dict[str, Parameter]:
