@@ -70,7 +70,7 @@ def everywhere(lab: Lab, value: str) -> Picks:
 
 def allocated_zeros(lab: Lab, share: float) -> Picks:
     """Shares of zeros per 1x1 convolution that together are this share of all their weights."""
-    names = [f"zeros_{percent}" for percent in range(100)]
+    names = [f"zeros_{percent}" for percent in (25, 40, 50, 60, 75)]
     choices = [c for c in (_only(choice, names) for choice in _pointwise(lab)) if c.values]
     sizes = {c.id: conv.weight.size for conv in lab.pointwise if (c := lab.weight_choice(conv))}
     amounts = {c.id: _left(c, sizes[c.id]) for c in choices}
