@@ -65,7 +65,10 @@ def multiply_adds(price: Price) -> float:
 
 def everywhere(lab: Lab, value: str) -> Picks:
     """One value for the weights of every 1x1 convolution that it is offered for."""
-    return {choice.id: value for choice in _pointwise(lab) if value in _names(choice)}
+    found = {choice.id: value for choice in _pointwise(lab) if value in _names(choice)}
+    if not found:
+        raise KeyError(value)
+    return found
 
 
 def allocated_zeros(lab: Lab, share: float) -> Picks:

@@ -1,10 +1,10 @@
 """How long repair takes on EfficientNet-Lite0, in what memory, and whether it repeats itself to the byte.
 
-    HWOPT_DATA=DIR python -m bench.repair_speed [--tune STEPS] [--images COUNT] [--damage COUNT]
+    HWOPT_DATA=DIR python -m bench.repair_speed [--tune STEPS] [--damage COUNT]
 
-For each case, run twice, each time in a process of its own: seconds of the repair, peak memory, and whether
-the two written models are the same bytes. --images repairs on that many images, the shipped ones under many
-shifts, to show what memory does. --damage prices so many values, evenly spread over all that passes offer.
+Each case is run twice, each time in a process of its own: seconds of the repair, peak memory, and whether the
+two written models are the same bytes. --damage prices so many values, evenly spread over all that passes
+offer. What memory does with thousands of images: bench.repair_memory.
 """
 
 from __future__ import annotations
@@ -14,38 +14,32 @@ import hashlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-import numpy as np
-
 from bench.lossy_lab import SEED, Lab, open_lab
 from bench.lossy_rows import forms
-from hwopt.calibration import Calibration, from_source
 from hwopt.choice import Risk, Value
 from hwopt.damage import price_damage
 from hwopt.errors import RewriteFailed
 from hwopt.harm import PLAN_EFFORT
 from hwopt.ir import model_bytes
-from hwopt.nodes import Array
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.tuning.tune import tuned
 
 FUSED = (1, 2, 3, 4, 5)
-LARGEST_SHIFT = 8  # pixels
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is repaired. steps: gradient steps; images: how many, 0 for the calibration images as they are."""
+    """What is repaired. steps: gradient steps behind the closed form."""
 
     title: str
     blocks: tuple[int, ...]
     steps: int = 0
-    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,42 +52,6 @@ class Outcome:
     sha256: str
 
 
-class Shifted:
-    """As many samples as wanted: those of another source, rolled by a few pixels."""
-
-    def __init__(self, calibration: Calibration, count: int) -> None:
-        self._calibration = calibration
-        self._count = count
-
-    def hashes(self) -> tuple[str, ...]:
-        """One for every shift of every sample."""
-        known = self._calibration.hashes
-        names = [f"{known[i % len(known)]} {i // len(known)}" for i in range(self._count)]
-        return tuple(hashlib.sha256(name.encode()).hexdigest() for name in names)
-
-    def identity(self) -> str:
-        """How many there are, over what."""
-        return f"{self._calibration.fingerprint} shifted, {self._count} in all"
-
-    def batch(self, indices: Sequence[int]) -> Mapping[str, Array]:
-        """The samples, in the order asked for."""
-        rows = [self._shifted(index) for index in indices]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
-
-    def _shifted(self, index: int) -> dict[str, Array]:
-        copy, sample = divmod(index, len(self._calibration))
-        shift = np.random.default_rng([SEED, copy]).integers(-LARGEST_SHIFT, LARGEST_SHIFT + 1, 2)
-        by = tuple(int(pixels) for pixels in shift) if copy else (0, 0)
-        return {
-            name: np.roll(array, by, axis=(2, 3)) for name, array in self._calibration.batch([sample]).items()
-        }
-
-
-def many(count: int) -> Callable[[Calibration], Calibration]:
-    """Calibration data turned into `count` samples without labels."""
-    return lambda calibration: from_source(Shifted(calibration, count))
-
-
 def main() -> int:
     """Prints the tables."""
     arguments = _arguments()
@@ -101,9 +59,6 @@ def main() -> int:
     cases.append(Case("blocks 1 to 5 fused, closed form", FUSED))
     if arguments.tune:
         cases.append(Case(f"blocks 1 to 5 fused, {arguments.tune} gradient steps", FUSED, arguments.tune))
-    if arguments.images:
-        title = f"blocks 1 to 5 fused, closed form, {arguments.images:,} images"
-        cases.append(Case(title, FUSED, 0, arguments.images))
     print("| case | data s | repair s | again s | peak GB | same bytes |\n|---|---|---|---|---|---|")
     for case in cases:
         print(_line(case, _alone(case), _alone(case)), flush=True)
@@ -115,7 +70,6 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tune", type=int, default=0)
-    parser.add_argument("--images", type=int, default=0)
     parser.add_argument("--damage", type=int, default=0)
     return parser.parse_args()
 
@@ -141,7 +95,7 @@ def _alone(case: Case) -> Outcome:
 def run(case: Case) -> Outcome:
     """One repair with all calibration data, in this process."""
     start = time.perf_counter()
-    lab = open_lab(many(case.images)) if case.images else open_lab()
+    lab = open_lab()
     assert lab.reference.cuts
     picks = forms(lab, case.blocks, "fused")
     changed = rewrite(lab.base, chosen_values(list(lab.choices.values()), picks))
