@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from hwopt.activations import following_activation
 from hwopt.nodes import is_op, single_consumer
 from hwopt.repair.flow import unchanged
-from hwopt.repair.linear import as_linear, bounds_after
+from hwopt.repair.linear import as_linear
 from hwopt.repair.marks import fit_of
 
 
@@ -39,8 +40,5 @@ def _absorbs(node: ir.Node) -> bool:
     linear = as_linear(node) if is_op(node, "Conv") else None
     if linear is None or not linear.pointwise:
         return False
-    if bounds_after(linear.output) is None:
-        return True
-    activation = single_consumer(linear.output)
-    follower = single_consumer(activation.outputs[0]) if activation is not None else None
-    return not is_op(follower, "Conv")
+    activation = following_activation(linear.output)
+    return activation is None or not is_op(single_consumer(activation.output), "Conv")

@@ -17,6 +17,8 @@ from hwopt.repair.marks import Origin, fit_of, origin_of
 from hwopt.repair.reference import Reference, pick
 from hwopt.repair.ridge import Rows
 
+BORDER_WEIGHT = 2  # how often a position that sees padding may be drawn, for one time in the interior
+
 
 @dataclass(frozen=True)
 class Skip:
@@ -111,12 +113,27 @@ class Gatherer:
         assert positions is not None
         return Inputs(positions, np.concatenate(found), np.concatenate(offsets) if offsets else None)
 
+    def factors(self, name: str, inputs: Inputs) -> FloatArray:
+        """A gate's factors for every row: [samples * positions, channels], as the model now computes them.
+
+        name: a value [samples, channels, height, width] of one pixel or of all.
+        """
+        at = self._reference.rows_of(self._samples)
+        found: list[FloatArray] = []
+        for where, values in self._frontier.stream([name]):
+            here, value = inputs.positions[at[where]], values[name]
+            if value.shape[2:] == (1, 1):
+                here = np.zeros_like(here)
+            found.append(pick(value, here).reshape(-1, value.shape[1]))
+        return np.concatenate(found)
+
     def _positions(self, linear: Linear, values: Array, rows: int) -> Positions:
         """Positions for every recorded sample: the same for all repairs of equal effort, folds apart."""
         recorded = len(self._reference.recorded)
-        grid = linear.grid(values)
         most = min(rows, max(self._effort.elements // linear.features, 1))
-        return draw(self._seed, recorded, grid, min(grid, -(-most // recorded)))
+        border = linear.border(values)
+        slots = np.concatenate([np.arange(len(border)), np.repeat(np.flatnonzero(border), BORDER_WEIGHT - 1)])
+        return slots[draw(self._seed, recorded, len(slots), min(len(slots), -(-most // recorded)))]
 
     def targets(self, linear: Linear, skip: Skip | None, inputs: Inputs) -> tuple[FloatArray, Rows]:
         """What the output should be, [samples, positions, outputs], and which outputs are no padding."""

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from hwopt.nodes import Array, FloatArray, as_conv, attr_float, attr_int, constant_array, is_op, scalar
+from hwopt.activations import following_activation
+from hwopt.nodes import Array, FloatArray, as_conv, attr_float, attr_int, constant_array, is_op
 
 Matrix = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
+HARDSWISH_FLAT = -3.0  # where its flat end begins
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,18 @@ class Linear:
             return 1
         height, width = _output_size(values.shape[2:], self.window)
         return height * width
+
+    def border(self, values: Array) -> npt.NDArray[np.bool_]:
+        """[positions]: where the convolution sees padding."""
+        if self.window is None:
+            return np.zeros(1, np.bool_)
+        window, size = self.window, values.shape[2:]
+        inside = []
+        for axis, count in enumerate(_output_size(size, window)):
+            first = np.arange(count) * window.strides[axis] - window.pads[axis]
+            last = first + window.dilations[axis] * (window.kernel[axis] - 1)
+            inside.append((first >= 0) & (last < size[axis]))
+        return np.asarray(~(inside[0][:, None] & inside[1][None, :])).reshape(-1)
 
     def rows(self, values: Array, positions: Positions) -> FloatArray:
         """The rows at some positions: [samples * positions, groups, features].
@@ -192,29 +206,21 @@ def _fresh(graph: ir.Graph, wanted: str) -> str:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The interval that an activation clips to: ReLU is (0, inf), ReLU6 (0, 6)."""
+    """The interval beyond which an activation is flat: ReLU is (0, inf), ReLU6 (0, 6)."""
 
     low: float
     high: float
 
 
 def bounds_after(value: ir.Value) -> Bounds | None:
-    """What the only consumer of a value clips it to, or None where it is no clipping activation."""
-    uses = value.uses()
-    if value.is_graph_output() or len(uses) != 1:
-        return None
-    node = next(iter(uses)).node
-    if is_op(node, "Relu"):
-        return Bounds(0.0, float("inf"))
-    if not is_op(node, "Clip"):
-        return None
-    low = _bound(node, 1, "min", float("-inf"))
-    high = _bound(node, 2, "max", float("inf"))
-    return None if low is None or high is None else Bounds(low, high)
+    """What the activation behind a value clips it to, or None where no end of it is flat.
 
-
-def _bound(node: ir.Node, index: int, attribute: str, default: float) -> float | None:
-    """A bound of Clip as an input (opset 11 on) or as an attribute; None where it is not constant."""
-    if index < len(node.inputs) and node.inputs[index] is not None:
-        return scalar(node.inputs[index])
-    return attr_float(node, attribute, default)
+    HardSwish, spelled out or not, is flat below -3: what is that low may be lower.
+    """
+    match = following_activation(value)
+    if match is None:
+        return None
+    activation = match.activation
+    if activation.kind == "hardswish":
+        return Bounds(HARDSWISH_FLAT, float("inf"))
+    return Bounds(activation.low, activation.high) if activation.bounded else None

@@ -1,25 +1,28 @@
-"""A convolution, its clipping activation and the projection behind it, fitted together.
+"""A convolution, its activation, maybe a gate, and the projection behind, fitted together.
 
-    minimise |clip(X W + b) P + p - Y|^2
+    minimise |(g * f(X W + b)) P + p - Y|^2
 
 Block coordinate descent that starts from the separate closed-form fits. With (W, b) fixed the
 projection is a ridge regression. With (P, p) fixed a Gauss-Newton step: the residual is pulled
-back through the damped pseudo-inverse of P to a change of the hidden activations, units that
-are clipped stand still, and the change is regressed on X with a Cholesky factor of X'X that is
-computed once. Rows are read in turns (a step sees some of them), with momentum, and the step
-shrinks to zero over the second half of the rounds.
+back through the damped pseudo-inverse of P and the slope of g * f to a change before the
+activation (units that are clipped stand still), and the change is regressed on X with a Cholesky
+factor of X'X that is computed once. It is a natural-gradient step with a factored curvature
+(Martens & Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
+ICML 2015, section 3). Rows are read in turns (a step sees some of them), with momentum, and the
+step shrinks to zero over the second half of the rounds. The gate g is held still meanwhile.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_solve
 
+from hwopt.activations import Activation
 from hwopt.nodes import FloatArray
-from hwopt.repair.linear import Bounds, Matrix
+from hwopt.repair.linear import Matrix
 from hwopt.repair.ridge import Problem, Rows, centred, factorised, loaded, moments, product, solve
 
 Picks = npt.NDArray[np.int64]
@@ -47,19 +50,29 @@ class Pair:
 
 @dataclass(frozen=True)
 class PairProblem:
-    """x: [rows, features], centred; y: [rows, outputs]; held_out: rows to judge by where rows are scarce."""
+    """x: [rows, features], centred; y: [rows, outputs]; held_out: rows to judge by where rows are scarce.
+
+    activation: of a kind in `activations.FITTED`; gate: [rows, hidden], factors behind it.
+    """
 
     x: FloatArray
     y: FloatArray
     held_out: Rows
-    bounds: Bounds
+    activation: Activation
     ridge: float
+    gate: FloatArray | None = None
+
+    def of(self, rows: Picks | Rows | slice) -> PairProblem:
+        """The problem on some of its rows."""
+        gate = None if self.gate is None else self.gate[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], held_out=self.held_out[rows], gate=gate)
 
 
-def hidden(x: FloatArray, pair: Pair, bounds: Bounds) -> tuple[FloatArray, FloatArray]:
-    """Before and after the activation, in single precision."""
-    before = x @ pair.weight.astype(np.float32) + pair.bias.astype(np.float32)
-    return before, np.clip(before, bounds.low, bounds.high).astype(np.float32, copy=False)
+def hidden(problem: PairProblem, pair: Pair) -> tuple[FloatArray, FloatArray]:
+    """Before the activation, and behind activation and gate, in single precision."""
+    before = problem.x @ pair.weight.astype(np.float32) + pair.bias.astype(np.float32)
+    after = problem.activation.apply(before)
+    return before, after if problem.gate is None else after * problem.gate
 
 
 def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
@@ -67,20 +80,19 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
     scarce = len(problem.x) < SCARCE * problem.x.shape[1]
     train = np.flatnonzero(~problem.held_out) if scarce else np.arange(len(problem.x))
     judge = np.flatnonzero(problem.held_out) if scarce else train
-    judge = judge[:: -(-len(judge) // JUDGED)]
+    judged = problem.of(judge[:: max(-(-len(judge) // JUDGED), 1)])
     gram = moments(problem.x[train] if scarce else problem.x, problem.y[train][:, :0]).gram / len(train)
     factor = factorised(gram, max(problem.ridge, RIDGE_FLOOR))
     turns = -(-len(train) // step_rows(problem))
     pair, momentum = start, (np.zeros_like(start.weight), np.zeros_like(start.bias))
-    best, least = start, _error(problem, judge, start)
+    best, least = start, _error(judged, start)
     for step in range(rounds):
-        rows = train[step % turns :: turns]
         pace = min(1.0, 2.0 * (1.0 - step / rounds))
-        pair, change = _step(problem, rows, pair, factor, pace)
+        pair, change = _step(problem.of(train[step % turns :: turns]), pair, factor, pace)
         momentum = (change[0] + MOMENTUM * momentum[0], change[1] + MOMENTUM * momentum[1])
-        pair = Pair(pair.weight + momentum[0], pair.bias + momentum[1], pair.projection, pair.shift)
+        pair = replace(pair, weight=pair.weight + momentum[0], bias=pair.bias + momentum[1])
         if step + 1 == rounds or (scarce and step % CHECK_EVERY == 0):
-            error = _error(problem, judge, pair)
+            error = _error(judged, pair)
             best, least = (pair, error) if error < least else (best, least)
     return best
 
@@ -92,24 +104,28 @@ def step_rows(problem: PairProblem) -> int:
 
 
 def _step(
-    problem: PairProblem,
-    rows: Picks,
-    pair: Pair,
-    factor: tuple[Matrix, bool],
-    pace: float,
+    problem: PairProblem, pair: Pair, factor: tuple[Matrix, bool], pace: float
 ) -> tuple[Pair, tuple[Matrix, Matrix]]:
     """The projection for these rows, and the Gauss-Newton change of weight and bias."""
-    x, y = problem.x[rows], problem.y[rows]
-    before, after = hidden(x, pair, problem.bounds)
-    projection, shift = project(after, y, pair.projection, PROJECTION_RIDGE)
-    residual = y - (after @ projection.astype(np.float32) + shift.astype(np.float32))
-    wanted = after + residual @ _pseudo_inverse(projection).astype(np.float32)
-    low, high = problem.bounds.low, problem.bounds.high
-    free = (before > low) & (before < high)
-    change = np.where(free, np.clip(wanted, low, high) - before, np.float32(0))
-    update: Matrix = cho_solve(factor, product(x, change) / len(x), check_finite=False)
+    before, after = hidden(problem, pair)
+    projection, shift = project(after, problem.y, pair.projection, PROJECTION_RIDGE)
+    residual = problem.y - (after @ projection.astype(np.float32) + shift.astype(np.float32))
+    change = _pulled_back(problem, before, residual @ _pseudo_inverse(projection).astype(np.float32))
+    update: Matrix = cho_solve(factor, product(problem.x, change) / len(change), check_finite=False)
     bias: Matrix = change.mean(axis=0, dtype=np.float64)
-    return Pair(pair.weight, pair.bias, projection, shift), (pace * update, pace * bias)
+    return replace(pair, projection=projection, shift=shift), (pace * update, pace * bias)
+
+
+def _pulled_back(problem: PairProblem, before: FloatArray, wanted: FloatArray) -> FloatArray:
+    """The change before the activation for a wanted change behind activation and gate.
+
+    Where the activation clips, no unit is driven beyond the clip.
+    """
+    slope = problem.activation.slope(before)
+    change: FloatArray = slope * wanted if problem.gate is None else slope * wanted * problem.gate
+    if not problem.activation.bounded:
+        return change
+    return np.where(slope > 0, problem.activation.apply(before + change) - before, np.float32(0))
 
 
 def _pseudo_inverse(projection: Matrix) -> Matrix:
@@ -128,18 +144,17 @@ def project(h: FloatArray, y: FloatArray, start: Matrix, ridge: float) -> tuple[
     return projection, y_mean - h_mean @ projection
 
 
-def _error(problem: PairProblem, rows: Picks, pair: Pair) -> float:
-    """Mean squared error of a pair on some rows."""
-    if len(rows) == 0:
+def _error(problem: PairProblem, pair: Pair) -> float:
+    """Mean squared error of a pair."""
+    if len(problem.x) == 0:
         return 0.0
-    after = hidden(problem.x[rows], pair, problem.bounds)[1]
-    y = problem.y[rows]
-    error = after @ pair.projection.astype(np.float32) + pair.shift.astype(np.float32) - y
+    after = hidden(problem, pair)[1]
+    error = after @ pair.projection.astype(np.float32) + pair.shift.astype(np.float32) - problem.y
     return float(np.mean(np.square(error, dtype=np.float64)))
 
 
 def final_projection(problem: PairProblem, pair: Pair, start: Matrix) -> Pair:
     """The pair with its projection refitted on all rows, lambda chosen on the held-out ones."""
-    after = hidden(problem.x, pair, problem.bounds)[1]
+    after = hidden(problem, pair)[1]
     solution = solve(Problem(after, problem.y, start, problem.held_out))
-    return Pair(pair.weight, pair.bias, solution.weight, solution.bias)
+    return replace(pair, projection=solution.weight, shift=solution.bias)

@@ -123,17 +123,17 @@ def test_fitting_a_pair_together_beats_fitting_each() -> None:
     data = reference(base, x)
     fresh = images((16, 14, 14), count=10, seed=8)
     alone = repair(data, changed, EVERY, seed=0, effort=Effort(8000, 24_000, joint_rounds=0))
-    joint = repair(data, changed, EVERY, seed=0, effort=Effort(8000, 24_000, joint_rounds=30))
-    assert error(base, joint, fresh) < 0.9 * error(base, alone, fresh)
+    joint = repair(data, changed, EVERY, seed=0, effort=Effort(8000, 24_000, joint_rounds=40))
+    assert error(base, joint, fresh) < 0.95 * error(base, alone, fresh)
 
 
 def test_border_is_as_good_as_the_interior() -> None:
-    base, x = ibn(), images((16, 14, 14), count=60)
-    fitted = repair(reference(base, x), fused_ibn(base), EVERY, seed=0, effort=Effort(8000, 8000))
-    off = (output_of(fitted, x) - output_of(base, x)) ** 2
+    base, x, fresh = ibn(), images((16, 14, 14), count=120), images((16, 14, 14), count=10, seed=8)
+    fitted = repair(reference(base, x), fused_ibn(base), EVERY, seed=0, effort=Effort(8000, 24_000))
+    off = (output_of(fitted, fresh) - output_of(base, fresh)) ** 2
     inside = np.zeros((14, 14), np.bool_)
     inside[2:-2, 2:-2] = True
-    assert off[..., ~inside].mean() < 3 * off[..., inside].mean()
+    assert off[..., ~inside].mean() <= off[..., inside].mean()
 
 
 def test_what_feeds_only_the_held_out_fold_is_never_seen() -> None:
