@@ -28,7 +28,7 @@ from hwopt.repair.effort import QUICK, Effort
 from hwopt.repair.reference import Reference
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment
-from hwopt.settings import AccuracyLimit
+from hwopt.settings import DEFAULT_RANKING, AccuracyLimit
 
 REPAIR_VERSION = 5  # to be raised with every change of what a repair computes
 TUNED_FOLDS = (0, 1)
@@ -50,12 +50,13 @@ class Judging:
     """How plans are judged.
 
     metric: in the place of top-1. int8: the int8 form, judged beside the fp32 one. written: the
-    precision of the file, whose damage is the plan's.
+    precision of the file, whose damage is the plan's. ranking: what decides which channels go.
     """
 
     metric: UserMetric | None = None
     int8: Int8 | None = None
     written: str = FLOAT
+    ranking: str = DEFAULT_RANKING
 
     @property
     def identity(self) -> str:
@@ -83,6 +84,7 @@ class Harm:
         parts = [
             hashlib.sha256(model_bytes(base)).hexdigest(), reference.calibration.fingerprint, str(seed),
             f"repair {REPAIR_VERSION}", __version__, f"onnxruntime {ort.__version__}",
+            f"channels by {self._judging.ranking}",
         ]  # fmt: skip
         self._identity = "\n".join(parts)
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from hwopt.accuracy import Metric
 from hwopt.assess import assess
 from hwopt.deliver import check_written, place_for, write_model
+from hwopt.errors import BudgetNotMet
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE, Bound
 from hwopt.plan import Plan
@@ -19,6 +20,7 @@ from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.schema import Report
 from hwopt.report.write import check_output
+from hwopt.retrain import check_candidate, with_candidate
 from hwopt.settings import DEFAULT_RANKING, settings
 from hwopt.steps import choose, find, make_plan, price_choices, verify
 from hwopt.target import Target
@@ -102,6 +104,8 @@ def optimize(
     out = None if output is None or dry_run else Path(output)
     if out is not None:
         check_output(out, force)
+        if allow_retrain:
+            check_candidate(out, force)
     timings = Timings()
     told = (timings, *listeners)
     with stage(told, "load"):
@@ -111,7 +115,10 @@ def optimize(
     with stage(told, "price"):
         problem, data = price_choices(work, found, told)
     with stage(told, "search"):
-        settled = choose(work, found, problem, data, told)
+        try:
+            settled = choose(work, found, problem, data, told)
+        except BudgetNotMet as error:
+            raise with_candidate(work, found, problem, data, out, error, told) from None
     with stage(told, "tune"):
         settled = tuned(work, found.choices, data, settled)
     with stage(told, "verify"):

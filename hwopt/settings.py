@@ -110,6 +110,11 @@ def settings(
         raise BadInput(f"--quantize {quantize}: choose one of {', '.join(PRECISIONS)}")
     if ranking not in RANKINGS:
         raise BadInput(unknown("--ranking", ranking, RANKINGS))
+    if allow_retrain and not any((max_latency, max_memory, max_size, max_footprint)):
+        raise BadInput(
+            "--allow-retrain: a candidate is the mildest plan within a limit: give --max-latency, "
+            "--max-memory, --max-size or --max-footprint"
+        )
     if tune and find_spec("torch") is None:
         raise BadInput(
             "--tune takes gradient steps with PyTorch: pip install 'hwopt[train]', or leave it out"

@@ -85,9 +85,14 @@ def open_data(work: Work, found: Found) -> Data | None:
     if work.metric is not None:
         labels, some = work.calibration.labels, list(reference.judged[0])
         work.metric(reference.outputs(some), None if labels is None else labels[some])  # to fail now
-    annotate(reference, work.settings.seed)
+    annotate(reference, work.settings.seed, work.settings.ranking)
     int8 = int8_forms(work, reference)
-    judging = Judging(work.metric, None if isinstance(int8, str) else int8, work.settings.quantize or FLOAT)
+    judging = Judging(
+        metric=work.metric,
+        int8=None if isinstance(int8, str) else int8,
+        written=work.settings.quantize or FLOAT,
+        ranking=work.settings.ranking,
+    )
     harm = Harm(found.base, reference, work.limit, work.settings.seed, judging)
     return Data(reference, harm, int8 if isinstance(int8, str) else "")
 

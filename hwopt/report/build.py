@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+import onnx_ir as ir
+
 from hwopt import __version__
 from hwopt.choice import Skip
 from hwopt.damage import FLOAT
-from hwopt.ir import interface
+from hwopt.ir import Port, interface
 from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
 from hwopt.report.choices import choice_rows
@@ -93,7 +95,26 @@ def verification(findings: Findings) -> Verification:
         checker=findings.checker,
         outputs=tuple(OutputDifference(d.output, d.max_abs, d.max_rel) for d in changes),
         oracle=oracle,
+        interface_changes=interface_changes(findings.work.model, settled.delivered),
     )
+
+
+def interface_changes(before: ir.Model, after: ir.Model) -> tuple[str, ...]:
+    """Each input and output whose shape is another one now."""
+    one, two = interface(before), interface(after)
+    pairs = [("input", *ports) for ports in zip(one.inputs, two.inputs, strict=True)]
+    pairs += [("output", *ports) for ports in zip(one.outputs, two.outputs, strict=True)]
+    return tuple(
+        f"{kind} '{old.name}' takes the shape {_shape(new)}, it took {_shape(old)}"
+        if kind == "input"
+        else f"{kind} '{old.name}' has the shape {_shape(new)}, it had {_shape(old)}"
+        for kind, old, new in pairs
+        if old != new
+    )
+
+
+def _shape(port: Port) -> str:
+    return "any" if port.shape is None else "x".join("?" if d is None else str(d) for d in port.shape)
 
 
 def budget(work: Work, settled: Settled) -> Budget:

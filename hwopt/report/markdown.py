@@ -149,6 +149,7 @@ def _verification(report: Report) -> str:
         f"- interface (names, dtypes, shapes, opset): {'the same' if proof.interface_same else 'CHANGED'}",
         f"- onnx.checker, full check: {proof.checker}",
     ]
+    lines += [f"- {change}" for change in proof.interface_changes]
     for row in proof.outputs:
         lines.append(
             f"- output `{row.name}`: largest difference {row.max_abs:.3g}, relative {row.max_rel:.3g}"

@@ -202,12 +202,16 @@ class OracleProof:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked on the written file. checker: "passed", or what onnx.checker objects to."""
+    """What was checked on the written file. checker: "passed", or what onnx.checker objects to.
+
+    interface_changes: what the user allowed to change, one line each.
+    """
 
     interface_same: bool
     checker: str
     outputs: tuple[OutputDifference, ...]
     oracle: OracleProof | Missing
+    interface_changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

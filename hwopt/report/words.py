@@ -107,8 +107,15 @@ def accuracy_row(row: AccuracyRow) -> SummaryRow:
         drop += f" [{scale * row.interval[0]:.3g}, {scale * row.interval[1]:.3g}]"
     where = f"measured on {row.samples} samples"
     before, after = (_score(row, value) for value in (row.before, row.after))
-    precision = row.precision if row.against == row.precision else f"{row.against} to {row.precision}"
-    return SummaryRow(f"{row.metric} ({precision})", before, after, drop, where)
+    return SummaryRow(f"{row.metric} ({_precisions(row)})", before, after, drop, where)
+
+
+def _precisions(row: AccuracyRow) -> str:
+    """Of what is compared: a divergence is always from the fp32 input, the int8 input's as well."""
+    if row.against == row.precision:
+        return row.precision
+    distance = row.metric in ("kl", "relative_error", "agreement")
+    return f"{row.precision}, to the {row.against} input" if distance else f"{row.against} to {row.precision}"
 
 
 def is_share(metric: str) -> bool:

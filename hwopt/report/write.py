@@ -78,7 +78,7 @@ class Stage:
         drafts = [path for path in self.files.in_order() if (self.folder / path.name).exists()]
         try:
             for path in drafts:
-                _rename(self.folder / path.name, path)
+                publish(self.folder / path.name, path)
         except OSError as error:
             raise BadInput(f"{self.files.onnx} cannot be written: {error.strerror or error}") from None
         return tuple(reversed(drafts))
@@ -111,13 +111,18 @@ def check_output(out: Path, force: bool) -> None:
     if not out.parent.is_dir():
         raise BadInput(f"{out.parent} is not a folder: make it first")
     for path in OutputFiles.beside(out).in_order():
-        if path.is_dir():
-            raise BadInput(f"{path} is a folder: choose another name for the output")
-        if path.exists() and not force:
-            raise BadInput(f"{path} exists: choose another name or pass --force")
+        refuse_to_overwrite(path, force)
 
 
-def _rename(draft: Path, path: Path) -> None:
+def refuse_to_overwrite(path: Path, force: bool) -> None:
+    """Raises BadInput for a folder, or a file that exists and may not be overwritten."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: choose another name for the output")
+    if path.exists() and not force:
+        raise BadInput(f"{path} exists: choose another name or pass --force")
+
+
+def publish(draft: Path, path: Path) -> None:
     """Flushes to disk first, so that a crash leaves the old file or the whole new one."""
     with draft.open("rb+") as file:
         os.fsync(file.fileno())
