@@ -28,6 +28,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "hwopt/search": ("onnx", "onnx_ir", "onnxruntime", "hwopt.ir", "hwopt.rewrite", *_FRONT),
     "hwopt/oracles": ("hwopt.cost", "hwopt.search", "hwopt.choice", *_FRONT),
     "hwopt/repair": ("hwopt.cost", "hwopt.oracles", "hwopt.search", *_FRONT),
+    "hwopt/tuning": ("hwopt.cost", "hwopt.oracles", "hwopt.search", *_FRONT),
     "hwopt/report": ("onnx", "hwopt.search.milp", *_FRONT),
     "hwopt/ir": ("hwopt.cost", "hwopt.oracles", "hwopt.search", *_FRONT),
 }

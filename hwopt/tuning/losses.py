@@ -30,6 +30,18 @@ class Losses:
         p, q = _log_probabilities(teacher[name], softmax), _log_probabilities(student[name], softmax)
         return (p.exp() * (p - q)).sum(dim=1).mean()
 
+    def to_learn(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], temperature: float, scores: float
+    ) -> Tensor:
+        """The error at the outputs that gradients are taken of."""
+        if self.head is None or self.head.softmax:
+            return self.at_outputs(student, teacher)
+        name = self.head.output
+        p = (teacher[name] / temperature).log_softmax(dim=1)
+        q = (student[name] / temperature).log_softmax(dim=1)
+        divergence = temperature**2 * (p.exp() * (p - q)).sum(dim=1).mean()
+        return divergence + scores * relative(student[name], teacher[name])
+
     def at_features(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
         """The relative squared error, averaged over the block ends."""
         return _mean([relative(student[n], teacher[n]) for n in self.features if _is_float(teacher[n])])

@@ -30,6 +30,8 @@ class Recipe:
     average: float = 0.95
     mixed: float = 0.7
     original_turn: int = 4
+    temperature: float = 1.0
+    scores: float = 0.0
 
 
 RECIPE = Recipe()

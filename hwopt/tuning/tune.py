@@ -20,6 +20,7 @@ from hwopt.accuracy import class_scores
 from hwopt.nodes import FloatArray
 from hwopt.repair.frontier import start_cut
 from hwopt.repair.reference import Reference
+from hwopt.resolution import seen_by
 from hwopt.runtime import fixed_batch
 from hwopt.tuning.available import pinned, require_torch
 from hwopt.tuning.lessons import Lessons
@@ -54,6 +55,7 @@ def tune(
     Raises Unsupported where the model has an operator without gradient, BadInput without PyTorch.
     """
     improved = fitted.clone()
+    reference = seen_by(reference, fitted)
     if steps > 0:
         require_torch()
         with pinned(reference.threads):
@@ -77,7 +79,7 @@ def why_not(reference: Reference, changed: ir.Model) -> str:
     """The reason why a changed model cannot be tuned; empty where it can."""
     try:
         require_torch()
-        _student(reference, changed)
+        _student(seen_by(reference, changed), changed)
     except Unsupported as error:
         return str(error)
     return ""
@@ -165,16 +167,17 @@ class _Training:
         lesson = self._lessons.batch()
         for part in lesson.parts(self._at_once):
             weights = tensors(self._student.trained, changes)
-            error, features = self._errors(part, weights)
+            values, wanted = self._values(part, weights)
+            losses, recipe = self._student.losses, self._recipe
+            error = losses.to_learn(values, wanted, recipe.temperature, recipe.scores)
             share = len(part) / len(lesson)
-            (share * (error + self._recipe.features * features)).backward()
+            (share * (error + recipe.features * losses.at_features(values, wanted))).backward()
 
-    def _errors(self, lesson: Lesson, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The error at the outputs, and that at the ends of blocks."""
-        values = self._student.program.run(as_tensors(lesson.feeds), weights)
-        wanted = as_tensors(lesson.wanted)
-        losses = self._student.losses
-        return losses.at_outputs(values, wanted), losses.at_features(values, wanted)
+    def _values(
+        self, lesson: Lesson, weights: Mapping[str, Tensor]
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """What the student makes of a lesson, and what it should."""
+        return self._student.program.run(as_tensors(lesson.feeds), weights), as_tensors(lesson.wanted)
 
     def _judged(self, weights: Mapping[str, Tensor]) -> float:
         """The error at the outputs of the samples that are not learned from."""
@@ -183,6 +186,6 @@ class _Training:
         total, count = 0.0, 0
         with torch.no_grad():
             for lesson in self._lessons.judges(self._at_once):
-                total += float(self._errors(lesson, weights)[0]) * len(lesson)
+                total += float(self._student.losses.at_outputs(*self._values(lesson, weights))) * len(lesson)
                 count += len(lesson)
         return total / count

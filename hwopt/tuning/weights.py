@@ -21,8 +21,7 @@ from hwopt.nodes import Array, FloatArray, attr_int, constant_array, is_op
 if TYPE_CHECKING:
     from torch import Tensor
 
-CODEBOOK = 256  # a large weight with no more distinct values is kept as it is
-LARGE = 2048
+REPEATED = 0.25  # a weight with more repeated values than this share is a codebook and indices
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,12 @@ def _of_node(node: ir.Node) -> list[Trained]:
     if not is_op(node, "Conv", "ConvTranspose", "Gemm", "MatMul"):
         return []
     weight = constant_array(node.inputs[1])
-    if weight is None or weight.dtype != np.float32 or weight.ndim < 2 or clustered(weight):
+    if weight is None or weight.dtype != np.float32 or weight.ndim < 2:
         return []
     axis = _output_axis(node, weight)
     channels = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
+    if clustered(channels):
+        return []
     alive = np.maximum((channels != 0).sum(axis=1), 1)
     rms = np.sqrt((channels**2).sum(axis=1) / alive)
     shape = [1] * weight.ndim
@@ -83,9 +84,15 @@ def _output_axis(node: ir.Node, weight: Array) -> int:
     return weight.ndim - 1 if is_op(node, "MatMul") else 1
 
 
-def clustered(weight: Array) -> bool:
-    """Whether a weight is kept as a codebook and indices, which steps would tear apart."""
-    return weight.size >= LARGE and len(np.unique(weight[weight != 0])) <= CODEBOOK
+def clustered(channels: Array) -> bool:
+    """Whether a weight [channels, others] takes few values per channel: steps would tear them apart.
+
+    Trained weights hardly ever repeat a value; zeros do not count.
+    """
+    ordered = np.sort(channels, axis=1)
+    nonzero = ordered[:, 1:] != 0
+    repeated = (ordered[:, 1:] == ordered[:, :-1]) & nonzero
+    return bool(repeated.sum() > REPEATED * max(int(nonzero.sum()), 1))
 
 
 def write(model: ir.Model, trained: Sequence[Trained], values: Mapping[str, FloatArray]) -> None:
