@@ -10,6 +10,7 @@ measured is, as soon as a search wants it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 
 import networkx as nx
@@ -21,12 +22,14 @@ from hwopt.ladder import between, ladders, probes
 from hwopt.regions import in_order
 from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, objective_value
+from hwopt.threads import one_blas_thread
 from hwopt.trace import Listeners, Progress, emit
 
 Measure = Callable[[Sequence[Value]], float]  # raises RewriteFailed where the values cannot be written
 Key = tuple[str, ...]  # one value name per choice of a group; EXACT values count as *keep*
 # A value must save this share of the whole model, alone or joined, to be worth measuring.
 SMALLEST_GAIN = 5e-4
+AT_ONCE = 2  # values that are measured at the same time: they know nothing of one another
 LARGEST_GROUP = 3  # LOSSY choices repaired as one: form, hidden width, and what splits off it
 _IMPOSSIBLE = float("inf")
 
@@ -46,9 +49,13 @@ class DamageTables:
         for number, group in enumerate(self.groups):
             self._worthwhile[number] = {key for o in objectives for key in worthwhile(problem, group, o)}
         wanted = [(number, key) for number in range(len(self.groups)) for key in self._probes(number)]
-        for done, (number, key) in enumerate(wanted, start=1):
-            self._damage(number, key)
-            emit(self._listeners, Progress("damage", done, len(wanted)))
+        with one_blas_thread(), ThreadPoolExecutor(AT_ONCE) as pool:
+            results = pool.map(lambda single: self._damage(*single), wanted)
+            try:
+                for done, _ in enumerate(results, start=1):
+                    emit(self._listeners, Progress("damage", done, len(wanted)))
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def measure_chosen(self, assignment: Assignment) -> bool:
         """Measures the joint values of an assignment that were only added up; whether there were any."""
