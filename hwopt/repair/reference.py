@@ -178,7 +178,7 @@ class Reference:
         found = self._sampled.get(key)
         if found is None:
             found = self._sample(name, positions)
-            if sum(a.nbytes for a in self._sampled.values()) + found.nbytes <= SAMPLED_BYTES:
+            if sum(a.nbytes for a in list(self._sampled.values())) + found.nbytes <= SAMPLED_BYTES:
                 self._sampled[key] = found
         return found[[self._row[sample] for sample in samples]]
 
