@@ -73,9 +73,9 @@ def main() -> int:
     how = How(_numbers(arguments.tune), arguments.augment, held_out)
     known = {} if arguments.picks is None else {r.row: r.picks for r in read_records(arguments.picks)}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    for name in arguments.rows.split(",") if arguments.rows else [row.name for row in ROWS]:
+    for row in [row_named(name) for name in arguments.rows.split(",")] if arguments.rows else ROWS:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-            records = alone.submit(run, row_named(name).name, how, known.get(name)).result()
+            records = alone.submit(run, row.name, how, known.get(row.name)).result()
         with arguments.out.open("a", encoding="utf-8") as stream:
             stream.writelines(json.dumps(asdict(record)) + "\n" for record in records)
         print(table(records), file=sys.stderr)
@@ -133,8 +133,7 @@ def _record(
 
 def _judged(lab: Lab, changed: ir.Model, how: How) -> list[Fit]:
     """The damage where it is to be judged, for every number of gradient steps."""
-    calibration = lab.reference.calibration
-    folds = range(len(calibration.folds))
+    folds = range(len(lab.reference.calibration.folds))
     if not how.held_out:
         judge = Reference(lab.base, open_judge(lab))
         fits = _fitted(lab, changed, list(folds), how)
@@ -142,7 +141,7 @@ def _judged(lab: Lab, changed: ir.Model, how: How) -> list[Fit]:
             Fit(steps, measured(judge, model), spent)
             for steps, (model, spent) in zip(how.tune, fits, strict=True)
         ]
-    judges = [calibration.folds[fold] for fold in how.held_out]
+    judges = [lab.reference.judged[fold] for fold in how.held_out]
     outputs: list[list[Mapping[str, Array]]] = [[] for _ in how.tune]
     seconds = [0.0 for _ in how.tune]
     for held_out, samples in zip(how.held_out, judges, strict=True):
