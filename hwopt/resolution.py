@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import onnx_ir as ir
@@ -40,9 +41,9 @@ def image_inputs(model: ir.Model) -> Iterator[ImageInput]:
         if len(dims) != 4 or value.is_initializer() or not value.name:
             continue
         for channel, axes in ((1, (2, 3)), (3, (1, 2))):
-            size = [dims[axis] for axis in axes]
-            if dims[channel] in IMAGE_CHANNELS and all(isinstance(edge, int) and edge > 1 for edge in size):
-                yield ImageInput(value.name, axes, (int(size[0]), int(size[1])))
+            size = [edge for edge in (dims[axis] for axis in axes) if isinstance(edge, int) and edge > 1]
+            if dims[channel] in IMAGE_CHANNELS and len(size) == 2:
+                yield ImageInput(value.name, axes, (size[0], size[1]))
                 break
 
 
@@ -67,7 +68,7 @@ def resized(images: Array, axes: tuple[int, int], size: tuple[int, int]) -> Arra
         weights = triangle(found.shape[axis], new)
         found = np.moveaxis(np.tensordot(found, weights, axes=([axis], [1])), -1, axis)
     if np.issubdtype(images.dtype, np.integer):
-        limits = np.iinfo(images.dtype)
+        limits = np.iinfo(str(images.dtype))
         found = np.clip(np.rint(found), limits.min, limits.max)
     return np.ascontiguousarray(found.astype(images.dtype))
 
@@ -151,6 +152,7 @@ def with_sizes(model: ir.Model, sizes: Mapping[str, ImageInput]) -> ir.Model:
 
 
 KEPT_VIEWS = 4
+_lock = Lock()  # single values are measured two at a time
 _views: list[tuple[dict[str, ImageInput], ResizedReference]] = []  # the last ones that were asked for
 
 
@@ -159,9 +161,11 @@ def seen_by(reference: Reference, changed: ir.Model) -> Reference:
     sizes = changed_sizes(reference.base, changed)
     if not sizes:
         return reference
-    for known, view in _views:
-        if known == sizes and view.original is reference:
-            return view
-    view = ResizedReference(reference, with_sizes(reference.base, sizes), sizes)
-    _views[:] = [*_views[1 - KEPT_VIEWS :], (sizes, view)]
-    return view
+    with _lock:
+        for known, view in _views:
+            if known == sizes and view.original is reference:
+                return view
+        view = ResizedReference(reference, with_sizes(reference.base, sizes), sizes)
+        assert view.cuts  # recorded once, before other threads see it
+        _views[:] = [*_views[1 - KEPT_VIEWS :], (sizes, view)]
+        return view

@@ -26,7 +26,10 @@ def problem_of(*entries: tuple[str, str, Risk, float, int]) -> Problem:
     scopes = []
     for choice, name, risk, gain, size in entries:
         choices.append(Choice(choice, Kind.WIDTH, (value(choice, name, risk),)))
-        table = {(KEEP,): Price(us(100.0), 1000), (name,): Price(us(100.0 - gain), 1000 - size)}
+        table: dict[tuple[str, ...], Price] = {
+            (KEEP,): Price(us(100.0), 1000),
+            (name,): Price(us(100.0 - gain), 1000 - size),
+        }
         scopes.append(Scope(f"cost:{choice}", (choice,), table))
     return Problem(tuple(choices), tuple(scopes), Price(us(0.0), 0))
 
@@ -73,8 +76,12 @@ def test_no_plan_is_no_plan_and_an_easy_limit_needs_no_training() -> None:
 
 def test_values_that_need_training_have_no_entry_in_damage_tables_and_are_possible_all_the_same() -> None:
     lossy = Choice("w", Kind.WIDTH, (value("w", "mild", Risk.LOSSY), value("w", "hard", Risk.RETRAIN)))
-    cost = {(KEEP,): Price(us(100.0), 10), ("mild",): Price(us(90.0), 9), ("hard",): Price(us(40.0), 4)}
-    damage = {(KEEP,): Price(us(0.0)), ("mild",): Price(us(0.0), damage=0.1)}
+    cost: dict[tuple[str, ...], Price] = {
+        (KEEP,): Price(us(100.0), 10),
+        ("mild",): Price(us(90.0), 9),
+        ("hard",): Price(us(40.0), 4),
+    }
+    damage: dict[tuple[str, ...], Price] = {(KEEP,): Price(us(0.0)), ("mild",): Price(us(0.0), damage=0.1)}
     problem = Problem(
         (lossy,), (Scope("cost:0", ("w",), cost), Scope("damage:0", ("w",), damage)), Price(us(0))
     )

@@ -100,7 +100,7 @@ def test_a_plan_is_judged_by_the_outputs_of_the_original() -> None:
     assert seen_by(view, changed) is view
     found = cross_fitted(base, changed, seed=0)
     samples = [i for fold in base.judged for i in fold]
-    small = resized(x[samples], (2, 3), (8, 8))
+    small = np.asarray(resized(x[samples], (2, 3), (8, 8)), np.float32)
     before, after = output_of(model, x[samples]), output_of(changed, small)
     log_p = before - np.log(np.exp(before).sum(axis=1, keepdims=True))
     log_q = after - np.log(np.exp(after).sum(axis=1, keepdims=True))
