@@ -19,6 +19,7 @@ from hwopt.ir import save_model
 from hwopt.price import draft, make_scene
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish, refuse_to_overwrite
+from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.scope import Problem
 from hwopt.settle import Data
 from hwopt.steps import Found
@@ -53,7 +54,8 @@ def with_candidate(
     )
     if isinstance(found_candidate, str):
         return BudgetNotMet(f"{error}; no candidate for training: {found_candidate}")
-    require_same_interface(work.model, found_candidate.model)
+    sizes = changed_sizes(work.model, found_candidate.model)
+    require_same_interface(with_sizes(work.model, sizes), found_candidate.model)
     steps = ", ".join(sorted(f"{choice}={value}" for choice, value in found_candidate.retrained.items()))
     where = "it was not written" if out is None else _write(found_candidate, out)
     return BudgetNotMet(f"{error}; a candidate that meets it needs training ({steps}): {where}")
