@@ -3,13 +3,12 @@
     minimise |(g * f(X W + b)) P + p - Y|^2
 
 Block coordinate descent that starts from the separate closed-form fits. With (W, b) fixed the
-projection is a ridge regression. With (P, p) fixed a Gauss-Newton step: the residual is pulled
-back through the damped pseudo-inverse of P and the slope of g * f to a change before the
-activation (units that are clipped stand still), and the change is regressed on X with a Cholesky
-factor of X'X that is computed once. It is a natural-gradient step with a factored curvature
+projection is a ridge regression. With (P, p) fixed a Gauss-Newton step with a factored curvature
 (Martens & Grosse, "Optimizing Neural Networks with Kronecker-factored Approximate Curvature",
-ICML 2015, section 3). Rows are read in turns (a step sees some of them), with momentum, and the
-step shrinks to zero over the second half of the rounds. The gate g is held still meanwhile.
+ICML 2015, section 3): the residual is pulled back through P and the slope of g * f, divided by
+the units' own curvature, and regressed on X with a Cholesky factor of X'X that is computed once.
+Rows are read in turns (a step sees some of them), with momentum, and the step shrinks to zero
+over the second half of the rounds. The gate g is held still meanwhile.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ from hwopt.repair.ridge import Problem, Rows, centred, factorised, loaded, momen
 Picks = npt.NDArray[np.int64]
 
 TURN = 4_000  # rows in one step, at least
-TURN_PER_FEATURE = 24  # fewer rows per feature make a step mostly noise
+TURN_PER_FEATURE = 50  # fewer rows per feature make a step mostly noise
 MOMENTUM = 0.9
-DAMPING = 0.1  # of the pseudo-inverse, times the mean squared singular value
+PACE = 0.15  # with this momentum the steps sum up to one and a half of Newton
+DAMPING = 0.03  # of the units' curvature, times its mean
 PROJECTION_RIDGE = 1e-2  # within a round, towards the projection of the round before
 RIDGE_FLOOR = 1e-4
 SCARCE = 30  # rows per feature below which the best round is chosen on held-out rows
@@ -87,7 +87,7 @@ def fit_pair(problem: PairProblem, start: Pair, rounds: int) -> Pair:
     pair, momentum = start, (np.zeros_like(start.weight), np.zeros_like(start.bias))
     best, least = start, _error(judged, start)
     for step in range(rounds):
-        pace = min(1.0, 2.0 * (1.0 - step / rounds))
+        pace = PACE * min(1.0, 2.0 * (1.0 - step / rounds))
         pair, change = _step(problem.of(train[step % turns :: turns]), pair, factor, pace)
         momentum = (change[0] + MOMENTUM * momentum[0], change[1] + MOMENTUM * momentum[1])
         pair = replace(pair, weight=pair.weight + momentum[0], bias=pair.bias + momentum[1])
@@ -110,28 +110,22 @@ def _step(
     before, after = hidden(problem, pair)
     projection, shift = project(after, problem.y, pair.projection, PROJECTION_RIDGE)
     residual = problem.y - (after @ projection.astype(np.float32) + shift.astype(np.float32))
-    change = _pulled_back(problem, before, residual @ _pseudo_inverse(projection).astype(np.float32))
+    slope = problem.activation.slope(before)
+    slope = slope if problem.gate is None else slope * problem.gate
+    pulled = slope * (residual @ projection.T.astype(np.float32))
+    change = pulled @ np.linalg.inv(_curvature(slope, projection)).astype(np.float32)
     update: Matrix = cho_solve(factor, product(problem.x, change) / len(change), check_finite=False)
     bias: Matrix = change.mean(axis=0, dtype=np.float64)
     return replace(pair, projection=projection, shift=shift), (pace * update, pace * bias)
 
 
-def _pulled_back(problem: PairProblem, before: FloatArray, wanted: FloatArray) -> FloatArray:
-    """The change before the activation for a wanted change behind activation and gate.
+def _curvature(slope: FloatArray, projection: Matrix) -> Matrix:
+    """[hidden, hidden]: how changes before the activation add up in the output, damped.
 
-    Where the activation clips, no unit is driven beyond the clip.
+    Two units interact as far as their projections agree and as often as both have a slope.
     """
-    slope = problem.activation.slope(before)
-    change: FloatArray = slope * wanted if problem.gate is None else slope * wanted * problem.gate
-    if not problem.activation.bounded:
-        return change
-    return np.where(slope > 0, problem.activation.apply(before + change) - before, np.float32(0))
-
-
-def _pseudo_inverse(projection: Matrix) -> Matrix:
-    """[outputs, hidden]: the damped least-norm change of the hidden values for a change of the output."""
-    inner = loaded(np.asarray(projection.T @ projection, dtype=np.float64), DAMPING)
-    return np.asarray(np.linalg.solve(inner, projection.T), dtype=np.float64)
+    together = product(slope, slope) / len(slope)
+    return loaded(together * (projection @ projection.T), DAMPING)
 
 
 def project(h: FloatArray, y: FloatArray, start: Matrix, ridge: float) -> tuple[Matrix, Matrix]:
