@@ -91,7 +91,7 @@ def test_the_mask_is_near_the_best_of_all() -> None:
         if len(picks) == 4:
             fit, *_ = np.linalg.lstsq(x[:, picks], y, rcond=None)
             errors[tuple(picks)] = float(np.sum((x[:, picks] @ fit - y) ** 2))
-    mask = choose(x, case.start, Sparsity(0.5), 1)
+    mask, _ = choose(x.T @ x, case.start, Sparsity(0.5), 1)
     rank = sorted(errors.values()).index(errors[tuple(np.flatnonzero(mask[:, 0]))])
     assert rank < 7  # of 70
 

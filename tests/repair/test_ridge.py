@@ -6,12 +6,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
-import pytest
 
 from hwopt.nodes import FloatArray
 from hwopt.repair.linear import Bounds
 from hwopt.repair.ridge import RIDGES, Problem, choose_ridge, moments, solve
-from hwopt.repair.support import solve_support
 
 RELU6 = Bounds(0.0, 6.0)
 
@@ -87,39 +85,3 @@ def test_rounds_lower_the_error_behind_the_activation() -> None:
         errors.append(error(bent, found.weight, found.bias))
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(errors))
     assert errors[-1] < 0.5 * errors[0]
-
-
-def test_support_keeps_zeros_and_is_the_ridge_formula_on_the_rest() -> None:
-    case = problem()
-    start = case.start * (np.random.default_rng(1).random(case.start.shape) < 0.6)
-    found = solve_support(replace(case, start=start))
-    assert not found.weight[start == 0].any()
-    x = case.x.astype(np.float64)
-    x -= x.mean(0)
-    load = found.ridge * np.mean(np.sum(x * x, axis=0))
-    for output in range(3):
-        s = np.flatnonzero(start[:, output])
-        y = case.y[:, output].astype(np.float64)
-        gram = x[:, s].T @ x[:, s] + load * np.eye(len(s))
-        expected = np.linalg.solve(gram, x[:, s].T @ (y - y.mean()) + load * start[s, output])
-        np.testing.assert_allclose(found.weight[s, output], expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("bounds", [None, RELU6])
-def test_dual_and_primal_support_fits_agree(monkeypatch: pytest.MonkeyPatch, bounds: Bounds | None) -> None:
-    case = problem(rows=60, features=12, noise=1.0)
-    start = case.start * (np.random.default_rng(2).random(case.start.shape) < 0.5)
-    case = replace(case, start=start, bounds=bounds)
-    dual = solve_support(case)
-    monkeypatch.setattr("hwopt.repair.support.DUAL_ROWS", 0)
-    primal = solve_support(case)
-    assert dual.ridge == primal.ridge
-    np.testing.assert_allclose(dual.weight, primal.weight, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(dual.bias, primal.bias, rtol=1e-4, atol=1e-4)
-
-
-def test_an_output_without_weights_gets_the_mean() -> None:
-    case = problem()
-    case.start[:, 1] = 0
-    found = solve_support(case)
-    assert found.bias[1] == pytest.approx(float(case.y[:, 1].mean()), rel=1e-5)
