@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hwopt.choice import Choice
 from hwopt.damage import FLOAT, Damage
-from hwopt.decide import broken
+from hwopt.decide import Decision, broken
 from hwopt.errors import BudgetNotMet
 from hwopt.judge import better
 from hwopt.link import suffered
@@ -62,7 +62,7 @@ def judged(work: Work, choices: Sequence[Choice], data: Data | None, settled: Se
     """
     damage = settled.decision.damage
     if damage is None and data is not None:
-        damage = data.harm.of_exact(choices, settled.decision.assignment)
+        damage = _of_exact(choices, data, settled.decision)
     if work.settings.quantize is not None and work.replayed is None:
         require_within(work, damage, "the result's")
     if work.settings.quantize is not None:
@@ -70,6 +70,19 @@ def judged(work: Work, choices: Sequence[Choice], data: Data | None, settled: Se
     if data is not None and data.unquantised:
         settled = settled.noted(f"no accuracy in int8: {data.unquantised}")
     return replace(settled, accuracy=() if damage is None else (damage, *damage.beside))
+
+
+def _of_exact(choices: Sequence[Choice], data: Data, decision: Decision) -> Damage | None:
+    """What an EXACT plan does in other precisions, measured on the way to it or now."""
+    for known in decision.rounds:
+        if dict(known.assignment) == dict(decision.assignment):
+            others = [d for d in (known.damage, *known.damage.beside) if d.precision != FLOAT]
+            return (
+                replace(others[0], beside=tuple(replace(d, beside=()) for d in others[1:]))
+                if others
+                else None
+            )
+    return data.harm.of_exact(choices, decision.assignment)
 
 
 def require_within(work: Work, damage: Damage | None, whose: str) -> None:

@@ -44,7 +44,8 @@ class Losses:
 
     def at_features(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> Tensor:
         """The relative squared error, averaged over the block ends."""
-        return _mean([relative(student[n], teacher[n]) for n in self.features if _is_float(teacher[n])])
+        alike = [n for n in self.features if student[n].shape == teacher[n].shape]  # not of pruned streams
+        return _mean([relative(student[n], teacher[n]) for n in alike if _is_float(teacher[n])])
 
 
 def relative(value: Tensor, wanted: Tensor) -> Tensor:
