@@ -95,6 +95,7 @@ def verification(findings: Findings) -> Verification:
         checker=findings.checker,
         outputs=tuple(OutputDifference(d.output, d.max_abs, d.max_rel) for d in changes),
         oracle=oracle,
+        outputs_of="file" if settled.written is None else f"{FLOAT} result",
         interface_changes=interface_changes(findings.work.model, settled.delivered),
     )
 

@@ -150,9 +150,10 @@ def _verification(report: Report) -> str:
         f"- onnx.checker, full check: {proof.checker}",
     ]
     lines += [f"- {change}" for change in proof.interface_changes]
+    whose = "" if proof.outputs_of == "file" else f" of the {proof.outputs_of}"
     for row in proof.outputs:
         lines.append(
-            f"- output `{row.name}`: largest difference {row.max_abs:.3g}, relative {row.max_rel:.3g}"
+            f"- output `{row.name}`{whose}: largest difference {row.max_abs:.3g}, relative {row.max_rel:.3g}"
         )
     if isinstance(proof.oracle, Missing):
         return "\n".join([*lines, f"- whole model by the oracle: unavailable: {proof.oracle.unavailable}"])

@@ -204,6 +204,7 @@ class OracleProof:
 class Verification:
     """What was checked on the written file. checker: "passed", or what onnx.checker objects to.
 
+    outputs: of the fp32 result, before it was written in another precision (`outputs_of`).
     interface_changes: what the user allowed to change, one line each.
     """
 
@@ -212,6 +213,7 @@ class Verification:
     outputs: tuple[OutputDifference, ...]
     oracle: OracleProof | Missing
     interface_changes: tuple[str, ...] = ()
+    outputs_of: str = "file"
 
 
 @dataclass(frozen=True)
