@@ -94,8 +94,8 @@ class Bench:
         def optimized(out: Path) -> hwopt.Result:
             return hwopt.optimize(
                 self.model, target=target, output=out, input_shapes=SHAPES, force=True,
-                calib=self.calibration, metric=f_score, minimize="damage", max_latency=limit_us, max_divergence=ANY_DAMAGE,
-                tune=self.tune, augment=self.augment,
+                calib=self.calibration, metric=f_score, minimize="damage", max_latency=limit_us,
+                max_divergence=ANY_DAMAGE, tune=self.tune, augment=self.augment,
             )  # fmt: skip
 
         return self.run(target, name, asked, optimized)
