@@ -26,6 +26,7 @@ import onnx_ir as ir
 import hwopt
 from hwopt.calibration import load_calibration
 from hwopt.damage import Damage, measured
+from hwopt.errors import BudgetNotMet
 from hwopt.estimate import Estimate
 from hwopt.ir import load_model
 from hwopt.plan import Plan
@@ -71,6 +72,15 @@ class Row:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Refused:
+    """One run whose limits could not be met, and why: nothing was written."""
+
+    job: Job
+    reason: str
+    seconds: float
+
+
 class Judge:
     """The evaluation images, seen through the model that came in."""
 
@@ -95,11 +105,11 @@ def main() -> int:
     data = Path(os.environ["HWOPT_DATA"])
     arguments.output.mkdir(parents=True, exist_ok=True)
     judge = Judge(data) if arguments.judge == "eval" else None
-    rows: list[Row] = []
+    rows: list[Row | Refused] = []
     for job in jobs(
         arguments.target or TARGETS, arguments.mode or (EXACT, LOSSY), arguments.max_drop or [0.03]
     ):
-        rows.append(run(job, data, arguments, judge))
+        rows.append(attempt(job, data, arguments, judge))
         print(table(rows), file=sys.stderr)
     print(table(rows))
     return 0
@@ -127,6 +137,15 @@ def jobs(targets: Sequence[str], modes: Sequence[str], drops: Sequence[float]) -
     ]
 
 
+def attempt(job: Job, data: Path, arguments: argparse.Namespace, judge: Judge | None) -> Row | Refused:
+    """One run; a budget that cannot be met is a result too."""
+    start = time.perf_counter()
+    try:
+        return run(job, data, arguments, judge)
+    except BudgetNotMet as error:
+        return Refused(job, str(error), time.perf_counter() - start)
+
+
 def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Judge | None) -> Row:
     """One optimisation, written to a file, and the written file's outputs on the evaluation images."""
     start = time.perf_counter()
@@ -150,10 +169,17 @@ def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Judge | None
     return Row(job, result.report, result.plan, found, int8, seconds)
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: Sequence[Row | Refused]) -> str:
     """Markdown."""
     head = [_joined(COLUMNS), "|" + "---|" * len(COLUMNS)]
-    return "\n".join([*head, *(_line(row) for row in rows)])
+    lines = [_line(row) if isinstance(row, Row) else _refusal(row) for row in rows]
+    return "\n".join([*head, *lines])
+
+
+def _refusal(row: Refused) -> str:
+    known = (row.job.target, row.job.mode, _points(row.job.max_drop), row.reason)
+    missing = ["-"] * (len(COLUMNS) - len(known) - 1)
+    return _joined((*known, *missing, f"{row.seconds / 60:.1f}"))
 
 
 def _joined(cells: tuple[str, ...]) -> str:
@@ -175,7 +201,9 @@ def _line(row: Row) -> str:
 
 
 def _points(drop: float | None) -> str:
-    return "-" if drop is None else f"{100 * drop:g} points"
+    if drop is None:
+        return "-"
+    return "1 point" if drop == 0.01 else f"{100 * drop:g} points"
 
 
 def _evaluated(found: Damage | None) -> tuple[str, str, str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench import main_job
 from bench.lossy_lab import listed, recount
 from bench.lossy_rows import ROWS, Mark, row_named
 from bench.lossy_table import COLUMNS, Record, met, read_records, table
-from bench.main_job import EXACT, INT8, LOSSY, jobs
+from bench.main_job import EXACT, INT8, LOSSY, Job, Refused, jobs
 from hwopt.choice import Choice, Kind, Risk, Stage, Value
 from hwopt.scope import NOTHING, Price, Problem, Scope
 from hwopt.search.milp import solve
@@ -98,3 +99,11 @@ def test_every_limit_is_run_in_every_mode_but_exact_ones_once() -> None:
         (EXACT, None), (LOSSY, 0.01), (LOSSY, 0.02), (INT8, 0.01), (INT8, 0.02),
     ]  # fmt: skip
     assert len({job.file_name for job in found}) == len(found)
+
+
+def test_a_limit_that_cannot_be_met_is_a_line_of_the_table() -> None:
+    refused = Refused(Job("edge-npu", INT8, 0.01), "--max-drop 0.01 cannot be met", 90.0)
+    line = main_job.table([refused]).splitlines()[-1]
+    assert line.startswith("| edge-npu | int8 | 1 point | --max-drop 0.01 cannot be met | - |")
+    assert line.endswith("| - | 1.5 |")
+    assert line.count("|") == len(main_job.COLUMNS) + 1
