@@ -194,7 +194,7 @@ def _line(row: Row) -> str:
         row.job.target, row.job.mode, _points(row.job.max_drop),
         f"{_ms(report.before.latency_us)} → {_ms(getattr(report.after, 'latency_us', None))}",
         f"{before / 1e3:.3f} → {after / 1e3:.3f}", f"{100 * (after / before - 1):+.1f}%", _passes(row.plan),
-        _calibration_drop(report, precision), _calibration_drop(report, "int8"), *_evaluated(row.evaluation),
+        _calibration_drop(report, precision), _calibration_drop(report, INT8), *_evaluated(row.evaluation),
         _drop(row.int8),
         f"{row.seconds / 60:.1f}",
     ))  # fmt: skip
@@ -244,9 +244,11 @@ def _ms(figure: object) -> str:
 
 
 def _calibration_drop(report: Report, precision: str) -> str:
+    """The cross-fitted drop of the result at a precision, against the fp32 input."""
     if not isinstance(report.accuracy, tuple):
         return "-"
-    found = [row for row in report.accuracy if row.metric == "top1" and row.precision == precision]
+    rows = [row for row in report.accuracy if row.metric == "top1" and row.precision == precision]
+    found = [row for row in rows if precision != INT8 or "the fp32 input" in row.how]
     drop = found[0].drop if found else None
     return f"{100 * drop:+.2f}" if isinstance(drop, float) else "-"
 
