@@ -9,7 +9,17 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from hwopt.activations import HARDSIGMOID, HARDSWISH, SILU, Activation, Match, clamp, following_activation
+from hwopt.activations import (
+    FITTED,
+    HARDSIGMOID,
+    HARDSWISH,
+    SILU,
+    Activation,
+    Kind,
+    Match,
+    clamp,
+    following_activation,
+)
 from hwopt.ir import model_bytes
 
 CONSTANTS = {"zero": 0.0, "half": 0.5, "one": 1.0, "two": 2.0, "three": 3.0, "six": 6.0, "sixth": 1 / 6}
@@ -148,3 +158,14 @@ def test_nothing_is_recognised(name: str) -> None:
 def test_inner_values_that_are_outputs_are_not_hidden(inner: str) -> None:
     body = "p = Add(n, three) c = Clip(p, zero, six) m = Mul(n, c) y = Div(m, six)"
     assert match(body, more_outputs=f", float[N,4,5] {inner}") is None
+
+
+@pytest.mark.parametrize("kind", sorted(FITTED))
+def test_slopes_are_those_of_finite_differences(kind: Kind) -> None:
+    bounds = {"relu": (0.0, np.inf), "relu6": (0.0, 6.0), "clip": (-1.0, 2.0)}.get(kind, (-np.inf, np.inf))
+    activation = Activation(kind, *bounds, alpha=0.1)
+    x = np.linspace(-7.013, 7.013, 200)  # no kink of any of them on the grid
+    step = 1e-6
+    expected = (activation.apply(x + step) - activation.apply(x - step)) / (2 * step)
+    np.testing.assert_allclose(activation.slope(x), expected, atol=1e-6)
+    assert activation.slope(x.astype(np.float32)).dtype == np.float32

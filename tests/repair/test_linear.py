@@ -110,15 +110,38 @@ def test_constants_of_other_nodes_are_left_alone() -> None:
         ("y = Clip(c, zero, six)", Bounds(0.0, 6.0)),
         ("y = Clip(c, , six)", Bounds(float("-inf"), 6.0)),
         ("y = Sigmoid(c)", None),
+        ("s = Sigmoid(c) y = Mul(c, s)", None),
+        ("y = HardSwish(c)", Bounds(-3.0, float("inf"))),
         ("y = Clip(c, x0, six)", None),
     ],
 )
 def test_bounds_of_the_activation(after: str, expected: Bounds | None) -> None:
     model = ir.from_onnx_text(f"""
-        <ir_version: 8, opset_import: ["" : 13]>
+        <ir_version: 8, opset_import: ["" : 14]>
         net (float[N,6,9,7] x, float x0) => (float[N,6,9,7] y)
         <float zero = {{0.0}}, float six = {{6.0}}> {{
           c = Conv<kernel_shape=[1,1]>(x, w)
           {after}
         }}""")
     assert bounds_after(next(iter(model.graph)).outputs[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ("kernel_shape=[3,3], pads=[1,1,1,1]", ["11111", "10001", "10001", "11111"]),
+        ("kernel_shape=[3,3], pads=[0,0,1,1], strides=[2,2]", ["00", "11"]),
+        ("kernel_shape=[1,3], pads=[0,1,0,1]", ["10001"] * 4),
+        ("kernel_shape=[3,3], dilations=[2,1], pads=[2,0,2,0]", ["111", "111", "111", "111"]),
+        ("kernel_shape=[1,1]", ["00000"] * 4),
+    ],
+)
+def test_the_border_is_where_padding_is_seen(attributes: str, expected: list[str]) -> None:
+    """On an input of 4x5; the places are counted by hand."""
+    model = ir.from_onnx_text(f"""
+        <ir_version: 8, opset_import: ["" : 13]>
+        net (float[N,6,4,5] x) => (float[N,6,H,W] y) {{ y = Conv<{attributes}>(x, w) }}""")
+    kernel = [int(c) for c in attributes.split("[")[1][:3].split(",")]
+    filled(model, {"w": (6, 6, *kernel)}, np.random.default_rng(0))
+    border = linear_of(model).border(np.zeros((1, 6, 4, 5), np.float32))
+    assert "".join(str(int(b)) for b in border) == "".join(expected)
