@@ -97,6 +97,24 @@ def test_a_limit_that_cannot_be_met_is_exit_1_and_writes_nothing(folder: Path, h
     assert names(folder) == ["stem.onnx"]
 
 
+def test_an_int8_file_is_written_and_its_limit_is_a_verdict(folder: Path, hwopt: Hwopt) -> None:
+    x = np.random.default_rng(1).normal(size=(20, 3, 64, 64)).astype(np.float32)
+    np.save(folder / "calib.npy", x)
+    given = ("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--calib", "calib.npy")
+    int8 = (*given, "--quantize", "int8", "--passes", "canonicalize,densify_depthwise", "--json")
+    refused = hwopt(*int8, "--max-divergence", "1e-6", cwd=folder)
+    assert refused.returncode == 1
+    assert "cannot be met in int8" in refused.stderr
+    assert names(folder) == ["calib.npy", "stem.onnx"]
+    done = hwopt(*int8, "--max-divergence", "0.1", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["accuracy"]
+    assert {row["precision"] for row in rows} == {"int8"}
+    assert all(0 < row["after"] < 0.1 for row in rows if row["metric"] == "relative_error")
+    kinds = {node.op_type for node in onnx.load(folder / "out.onnx").graph.node}
+    assert "DequantizeLinear" in kinds
+
+
 def test_an_analysis_lists_every_subgraph(folder: Path, hwopt: Hwopt) -> None:
     done = hwopt("analyze", "stem.onnx", "-t", "edge-npu", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from hwopt import finish
 from hwopt.choice import Choice
 from hwopt.damage import Damage
 from hwopt.errors import BudgetNotMet
-from hwopt.harm import as_written
+from hwopt.harm import Harm, as_written
 from hwopt.ir import save_model
 from hwopt.settings import settings
 from hwopt.settle import Data, Settled
@@ -60,7 +60,7 @@ def after_steps(run: Run, monkeypatch: pytest.MonkeyPatch, measured: Damage) -> 
 
     monkeypatch.setattr("hwopt.tuning.tune.tune", fake)
     harm = SimpleNamespace(of_tuned=lambda *_: measured)
-    return finish.tuned(work, choices, replace(data, harm=cast("finish.Data", harm)), settled)  # type: ignore[arg-type]
+    return finish.tuned(work, choices, replace(data, harm=cast(Harm, harm)), settled)
 
 
 def test_steps_that_help_are_kept_and_their_figure_is_the_plans(

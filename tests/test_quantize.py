@@ -84,7 +84,7 @@ def test_outputs_are_those_of_the_float_model_up_to_a_few_steps(
     name = str(float_model.graph.inputs[0].name)
     one, two = output_of(float_model, x), next(iter(Session(int8_model).run({name: x}).values()))
     step = (one.max() - one.min()) / 255
-    assert np.abs(one - two).mean() < 4 * step
+    assert np.abs(np.subtract(one, two)).mean() < 4 * step
     p, q = log_probabilities(one, False), log_probabilities(two, False)
     assert np.sum(np.exp(p) * (p - q), axis=1).mean() < 0.01
     assert not np.array_equal(one, two)
@@ -146,7 +146,7 @@ def test_ranges_come_from_no_more_samples_than_promised(float_model: ir.Model) -
 
 def old_model() -> ir.Model:
     """One convolution at opset 11."""
-    text = 'net (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }'
+    text = "net (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w) }"
     proto = onnx.parser.parse_model('<ir_version: 7, opset_import: ["" : 11]> ' + text)
     weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
     proto.graph.initializer.append(numpy_helper.from_array(weight, "w"))
