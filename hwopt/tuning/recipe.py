@@ -13,25 +13,25 @@ class Recipe:
     """Settings of a training, found on calibration folds of EfficientNet-Lite0.
 
     batch: samples in one step; rate: by how much a weight moves in one step at most, in units of
-    its channel's root mean square; warmup: share of the steps over which the rate rises;
-    features: weight of the error at block ends against that at the outputs; held_out: share of
-    the samples that choose between checkpoints; checks: how many checkpoints there are; average:
-    decay of the running mean of the weights that is judged and kept; mixed: share of the batches
-    whose samples are mixed with one another; original_turn: where there are variants, every so
-    many turns through the samples is one through the samples themselves.
+    its channel's root mean square, times the root of the error at the start where that is below one:
+    small damage is mended in small steps; warmup: share of the steps over which the rate rises;
+    features, scores: weights of the error at block ends and of the logits against the divergence;
+    held_out: share of the samples that judge checkpoints; checks: how many checkpoints there are;
+    average: decay of the running mean of the weights that is judged and kept; mixed: share of the
+    batches whose samples are mixed with one another; original_turn: where there are variants, every
+    so many turns through the samples is one through the samples themselves.
     """
 
     batch: int = 8
-    rate: float = 3e-4
+    rate: float = 1.5e-3
     warmup: float = 0.05
     features: float = 1.0
+    scores: float = 5.0
     held_out: float = 0.125
-    checks: int = 6
+    checks: int = 4
     average: float = 0.95
-    mixed: float = 0.7
+    mixed: float = 1.0
     original_turn: int = 4
-    temperature: float = 1.0
-    scores: float = 0.0
 
 
 RECIPE = Recipe()

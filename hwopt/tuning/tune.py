@@ -1,11 +1,10 @@
 """Gradient steps after the closed-form repair: the changed model learns from the base.
 
 The student is the changed model from where it departs from the base; the teacher is the base on
-the same samples. Two errors are lowered together: that of the outputs (Kullback-Leibler
-divergence from the teacher for classifiers: Hinton et al., "Distilling the Knowledge in a
-Neural Network", 2015; squared error otherwise), and the squared error at the ends of blocks
-(Romero et al., "FitNets", ICLR 2015), which tells early blocks more than a few logits can.
-No labels are used.
+the same samples. Errors are lowered together: that of the outputs (for classifiers the
+Kullback-Leibler divergence from the teacher: Hinton et al., "Distilling the Knowledge in a
+Neural Network", 2015, and the squared error of all logits; else the squared error), and the squared
+error at the ends of blocks (Romero et al., "FitNets", ICLR 2015). No labels are used.
 """
 
 from __future__ import annotations
@@ -138,7 +137,12 @@ class _Training:
         return max(ACTIVATION_BYTES // max(size, 1) // multiple, 1) * multiple
 
     def run(self, listener: Listener | None) -> dict[str, FloatArray]:
-        """The trained values of the weights, by name: the best of the checkpoints, the start included."""
+        """The trained values of the weights, by name.
+
+        Those of the last checkpoint, where the rate has come down to zero, if they are better than the
+        start; else the best of the others, or the start. A few held-out samples cannot tell which of
+        two good checkpoints is better on other samples, where it was found to be the last.
+        """
         import torch
 
         recipe, trained = self._recipe, self._student.trained
@@ -146,17 +150,18 @@ class _Training:
         optimizer = Adam(list(changes.values()), recipe.average)
         best: dict[str, FloatArray] = {one.name: one.start for one in trained}
         first = least = self._judged({})
+        rate = recipe.rate * min(first, 1.0) ** 0.5
         every = max(1, self._steps // recipe.checks)
         for step in range(self._steps):
             self._learn(changes)
-            optimizer.step(recipe.rate * pace(step, self._steps, recipe.warmup))
+            optimizer.step(rate * pace(step, self._steps, recipe.warmup))
             if (step + 1) % every and step + 1 < self._steps:
                 continue
             with torch.no_grad():
                 weights = tensors(trained, dict(zip(changes, optimizer.averages(), strict=True)))
             arrays = {name: weight.contiguous().numpy() for name, weight in weights.items()}
             error = self._judged(weights)
-            if error < least:
+            if error < least or (step + 1 == self._steps and error < first):
                 least, best = error, arrays
             if listener is not None:
                 listener(Check(step + 1, self._steps, error, first, arrays))
@@ -169,9 +174,10 @@ class _Training:
             weights = tensors(self._student.trained, changes)
             values, wanted = self._values(part, weights)
             losses, recipe = self._student.losses, self._recipe
-            error = losses.to_learn(values, wanted, recipe.temperature, recipe.scores)
-            share = len(part) / len(lesson)
-            (share * (error + recipe.features * losses.at_features(values, wanted))).backward()
+            error = losses.at_outputs(values, wanted)
+            error = error + recipe.scores * losses.at_scores(values, wanted)
+            error = error + recipe.features * losses.at_features(values, wanted)
+            (error * (len(part) / len(lesson))).backward()
 
     def _values(
         self, lesson: Lesson, weights: Mapping[str, Tensor]
