@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from hwopt.calibration import Arrays, from_source
 from hwopt.choice import Value
-from hwopt.nodes import Array, FloatArray
+from hwopt.nodes import FloatArray
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.passes.fuse_separable import FuseSeparable
 from hwopt.registry import load_target
@@ -43,7 +44,7 @@ def images(block: Block, count: int, seed: int) -> FloatArray:
     return np.asarray(x / 3, np.float32)
 
 
-def border(block: Block, size: tuple[int, ...]) -> Array:
+def border(block: Block, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     """[height, width]: where the filter sees padding."""
     inside = []
     for axis in (0, 1):
