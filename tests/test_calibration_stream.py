@@ -13,6 +13,8 @@ from hwopt.calibration import load_calibration
 from hwopt.calibration_stream import calibration_of
 from hwopt.calibration_variants import augmented
 from hwopt.errors import BadInput
+from hwopt.settings import settings
+from hwopt.work import open_work
 
 ONE = """<ir_version: 8, opset_import: ["" : 13]>
 net (float[N,3,8,8] x) => (float[N,3,8,8] y) { y = Relu(x) }"""
@@ -114,3 +116,11 @@ def test_too_few() -> None:
         calibration_of(X[:4], model(ONE))
     with pytest.raises(BadInput, match="at least 10"):
         calibration_of(iter(()), model(ONE))
+
+
+def test_a_run_takes_an_iterable_and_varies_it() -> None:
+    found = open_work(model(ONE), "edge-npu", settings(augment=2), calib=iter(X)).calibration
+    assert found is not None
+    assert (len(found), found.copies) == (23, 2)
+    with pytest.raises(BadInput, match="pairs"):
+        open_work(model(ONE), "edge-npu", settings(), calib=iter(X), labels="labels.csv")
