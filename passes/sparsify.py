@@ -21,9 +21,9 @@ import onnx_ir as ir
 from hwopt.choice import Kind, Parameter, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import Array, attr_int, constant, constant_array, is_op, label
+from hwopt.nodes import constant, is_op, label
 from hwopt.places import node_at, place_of
-from hwopt.repair.linear import Linear, Matrix, as_linear
+from hwopt.repair.linear import Linear, as_linear, stored
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_sparse_fit
 from hwopt.repair.masks import Sparsity, keep, sparsity_of
 from hwopt.target import Target
@@ -153,23 +153,13 @@ def taps_of(linear: Linear) -> int:
 def zero_smallest(model: ir.Model, place: str, sparsity: Sparsity) -> None:
     """Sets the smallest weights of the layer to zero and asks for zeros in that pattern, fitted."""
     node = node_at(model, place)
-    linear, stored = as_linear(node), constant_array(node.inputs[1])
-    if linear is None or stored is None or linear.weight.shape[0] != 1:
+    linear = as_linear(node)
+    if linear is None or linear.weight.shape[0] != 1:
         raise RewriteFailed(f"the weight at {place} is no longer a dense constant")
-    set_constant(node, 1, thinned(linear, stored, sparsity))
+    mask = keep(np.abs(linear.weight[0]), sparsity, taps_of(linear))
+    set_constant(node, 1, stored(linear, linear.weight * mask).astype(np.float32))
     mark_origin(node, origin_of(node) or Origin(str(node.outputs[0].name)))
     request_sparse_fit(node, sparsity, linear.weight)
-
-
-def thinned(linear: Linear, stored: Array, sparsity: Sparsity) -> Array:
-    """The constant as the node stores it, with its smallest weights in that pattern at zero."""
-    weight: Matrix = linear.weight[0]
-    mask = keep(np.abs(weight), sparsity, taps_of(linear))
-    if linear.window is not None:
-        mask = mask.T.reshape(stored.shape)
-    elif attr_int(linear.node, "transB", 0):
-        mask = mask.T
-    return np.where(mask, stored, np.float32(0))
 
 
 PASSES: tuple[Pass, ...] = (Sparsify(),)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+from hwopt.repair.codebook_fit import solve_codebook
 from hwopt.repair.linear import Linear
 from hwopt.repair.marks import Fit
 from hwopt.repair.masks_fit import solve_sparse
@@ -20,4 +21,6 @@ def solver_of(fit: Fit, linear: Linear, rounds: int) -> Solver:
     if fit.sparsity is not None:
         taps = 1 if linear.window is None else math.prod(linear.window.kernel)
         return partial(solve_sparse, sparsity=fit.sparsity, taps=taps, rounds=rounds)
+    if fit.codebook:
+        return partial(solve_codebook, count=fit.codebook, rounds=rounds)
     return partial(solve_support if fit.support else solve, rounds=rounds)

@@ -41,11 +41,13 @@ class Fit:
     support: only the weights that are not zero now may change; zeros stay zeros.
     sparsity: the repair chooses on the data which weights are zero, in this pattern; the zeros
         that the rewrite has set are the pattern by magnitude, for the price only.
-    dense: [groups, features, outputs of a group], the weights before the rewrite set zeros.
+    codebook: the repair chooses so many codes for the layer on the data; 0: weights are free.
+    dense: [groups, features, outputs of a group], the weights before the rewrite changed them.
     """
 
     support: bool = False
     sparsity: Sparsity | None = None
+    codebook: int = 0
     dense: Dense | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -56,7 +58,7 @@ class Fit:
     @property
     def constrained(self) -> bool:
         """Whether the weights are not free to be any matrix."""
-        return self.keeps_zeros
+        return self.keeps_zeros or self.codebook > 0
 
 
 def mark_origin(node: ir.Node, origin: Origin) -> None:
@@ -82,6 +84,14 @@ def request_sparse_fit(node: ir.Node, sparsity: Sparsity, dense: Dense) -> None:
     dense: [groups, features, outputs of a group], the weights to choose among.
     """
     node.meta[FIT_KEY] = Fit(sparsity=sparsity, dense=dense)
+
+
+def request_codebook(node: ir.Node, count: int, dense: Dense) -> None:
+    """Ask repair to find that many codes for the node's weights.
+
+    dense: [groups, features, outputs of a group], the weights before they were clustered.
+    """
+    node.meta[FIT_KEY] = Fit(codebook=count, dense=dense)
 
 
 def withdraw_fit(node: ir.Node) -> None:
