@@ -13,7 +13,17 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from hwopt.activations import following_activation
-from hwopt.nodes import Array, FloatArray, as_conv, attr_float, attr_int, constant_array, is_op
+from hwopt.nodes import (
+    Array,
+    FloatArray,
+    as_conv,
+    attr_float,
+    attr_int,
+    constant,
+    constant_array,
+    dims_of,
+    is_op,
+)
 
 Matrix = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
@@ -158,16 +168,19 @@ def _as_gemm(node: ir.Node) -> Linear | None:
 def write(linear: Linear, weight: Matrix, bias: Matrix) -> None:
     """Give the node new constants; constants shared with other nodes are left alone."""
     node = linear.node
-    old = constant_array(node.inputs[1])
+    shift = bias if linear.window is not None else bias / attr_float(node, "beta", 1.0)
+    _replace(node, 1, stored(linear, weight), "weight")
+    _replace(node, 2, shift, "bias")
+
+
+def stored(linear: Linear, weight: Matrix) -> Matrix:
+    """A weight [groups, features, outputs of a group] as the node's constant holds it."""
+    node, old = linear.node, constant(linear.node.inputs[1])
     assert old is not None
     if linear.window is not None:
-        stored, shift = weight.transpose(0, 2, 1).reshape(old.shape), bias
-    else:
-        matrix = weight[0] / attr_float(node, "alpha", 1.0)
-        stored = matrix.T if attr_int(node, "transB", 0) else matrix
-        shift = bias / attr_float(node, "beta", 1.0)
-    _replace(node, 1, stored, "weight")
-    _replace(node, 2, shift, "bias")
+        return weight.transpose(0, 2, 1).reshape(dims_of(old))
+    matrix = weight[0] / attr_float(node, "alpha", 1.0)
+    return matrix.T if attr_int(node, "transB", 0) else matrix
 
 
 def _replace(node: ir.Node, index: int, array: Matrix, role: str) -> None:
