@@ -26,7 +26,9 @@ class Builder:
 
     def node(self, op: str, inputs: list[str], channels: int, **attributes: object) -> str:
         name = f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(oh.make_node(op, inputs, [name], name=f"n_{name}", **attributes))
+        made = oh.make_node(op, inputs, [name], name=f"n_{name}")
+        made.attribute.extend(oh.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(made)
         self.width[name] = channels
         return name
 

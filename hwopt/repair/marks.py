@@ -1,4 +1,4 @@
-"""Marks on nodes: what a rewrite leaves for the repair, and what calibration data say to a rewrite.
+"""Marks on nodes: what a rewrite leaves for the repair.
 
 They live in `node.meta`, so they survive `Model.clone()` and are never written to a file.
 """
@@ -15,9 +15,7 @@ from hwopt.repair.masks import Sparsity
 
 ORIGIN_KEY = "hwopt.origin"
 FIT_KEY = "hwopt.fit"
-SALIENCY_KEY = "hwopt.saliency"
 
-Saliency = npt.NDArray[np.float64]
 Dense = npt.NDArray[np.float64]
 
 
@@ -104,15 +102,3 @@ def fit_of(node: ir.Node) -> Fit | None:
     fit = node.meta.get(FIT_KEY)
     assert fit is None or isinstance(fit, Fit)
     return fit
-
-
-def mark_saliency(node: ir.Node, order: Saliency) -> None:
-    """Say how much the operator needs each of its input channels."""
-    node.meta[SALIENCY_KEY] = order
-
-
-def saliency_of(node: ir.Node) -> Saliency | None:
-    """[input channels of the base], high where it matters; None where no calibration data said so."""
-    order = node.meta.get(SALIENCY_KEY)
-    assert order is None or isinstance(order, np.ndarray)
-    return order
