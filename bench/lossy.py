@@ -33,7 +33,7 @@ from bench.lossy_rows import ROWS, Picks, row_named
 from bench.lossy_table import Record, read_records, table
 from hwopt.calibration_variants import augmented
 from hwopt.damage import Damage, compare, measured, outputs_of
-from hwopt.harm import PLAN_EFFORT
+from hwopt.harm import WRITTEN_EFFORT
 from hwopt.nodes import Array
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
@@ -158,7 +158,7 @@ def _judged(lab: Lab, changed: ir.Model, how: How) -> list[Fit]:
 def _fitted(lab: Lab, changed: ir.Model, folds: Sequence[int], how: How) -> list[tuple[ir.Model, float]]:
     """The changed model fitted on these folds with each number of steps, and the seconds of it all."""
     start = time.perf_counter()
-    closed = repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
+    closed = repair(lab.reference, changed, folds, seed=SEED, effort=WRITTEN_EFFORT)
     repaired = time.perf_counter() - start
     found = []
     for steps in how.tune:

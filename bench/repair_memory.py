@@ -30,7 +30,7 @@ from hwopt.calibration_variants import augmented
 from hwopt.choice import Risk, Value
 from hwopt.damage import measured
 from hwopt.find import canonicalise, find_choices, with_places
-from hwopt.harm import PLAN_EFFORT
+from hwopt.harm import WRITTEN_EFFORT
 from hwopt.ir import load_model
 from hwopt.nodes import Array
 from hwopt.registry import load_target, select_passes
@@ -84,7 +84,7 @@ def run(data: Path, images: int, blocks: int, augment: int, judge: bool) -> Row:
     reference = Reference(base, augmented(calibration(data, base, images), augment, SEED))
     opened, first = peak(), time.perf_counter()
     changed = rewrite(base, fused(base, blocks))
-    fitted = repair(reference, changed, FOLDS, seed=SEED, effort=PLAN_EFFORT)
+    fitted = repair(reference, changed, FOLDS, seed=SEED, effort=WRITTEN_EFFORT)
     repaired, second = peak(), time.perf_counter()
     divergence = measured(reference, fitted).divergence if judge else None
     seconds = (first - start, second - first, time.perf_counter() - second)

@@ -24,7 +24,7 @@ from bench.lossy_rows import forms
 from hwopt.choice import Risk, Value
 from hwopt.damage import price_damage
 from hwopt.errors import RewriteFailed
-from hwopt.harm import PLAN_EFFORT
+from hwopt.harm import WRITTEN_EFFORT
 from hwopt.ir import model_bytes
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite
@@ -101,7 +101,7 @@ def run(case: Case) -> Outcome:
     changed = rewrite(lab.base, chosen_values(list(lab.choices.values()), picks))
     opened = time.perf_counter()
     folds = range(len(lab.reference.calibration.folds))
-    fitted = repair(lab.reference, changed, folds, seed=SEED, effort=PLAN_EFFORT)
+    fitted = repair(lab.reference, changed, folds, seed=SEED, effort=WRITTEN_EFFORT)
     fitted = tuned(lab.reference, fitted, folds, seed=SEED, steps=case.steps)
     seconds = time.perf_counter() - opened
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

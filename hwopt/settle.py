@@ -15,7 +15,7 @@ from hwopt.assess import Assessment, OracleAnswer, comparable
 from hwopt.damage import Damage
 from hwopt.decide import Decision, decide_exact, decide_lossy
 from hwopt.errors import BudgetNotMet
-from hwopt.harm import PLAN_EFFORT, Harm
+from hwopt.harm import WRITTEN_EFFORT, Harm
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
@@ -136,7 +136,7 @@ def carry_out(
     if data is not None:
         folds = range(len(data.reference.calibration.folds))
         seen = seen_by(data.reference, model)
-        model = repair(seen, model, folds, seed=work.settings.seed, effort=PLAN_EFFORT)
+        model = repair(seen, model, folds, seed=work.settings.seed, effort=WRITTEN_EFFORT)
     after = work.assess(model)
     oracle_after = work.ask([model])[0]
     checked = check_limits(targets, after, oracle_before, oracle_after)
