@@ -30,7 +30,7 @@ from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit
 
-REPAIR_VERSION = 5  # to be raised with every change of what a repair computes
+REPAIR_VERSION = 6  # to be raised with every change of what a repair computes
 TUNED_FOLDS = (0, 1)
 # What a plan's repair may spend: it is made once per fold in every round, and once more for the
 # weights that are written.
