@@ -249,10 +249,38 @@ def _flatten(node: ir.Node) -> Operator:
 
 
 def _reshape(node: ir.Node) -> Operator:
-    wanted = integers(node, 1, "shape")
     if attr_int(node, "allowzero", 0):
         raise Unsupported("zeros in its shape are sizes")
-    return _unary(lambda x: x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(wanted)]))
+
+    def operator(inputs: Sequence[Tensor | None]) -> Sequence[Tensor]:
+        x, wanted = inputs[0], inputs[1]
+        assert x is not None
+        assert wanted is not None
+        return (x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(wanted.tolist())]),)
+
+    return operator
+
+
+def _shape(node: ir.Node) -> Operator:
+    import torch
+
+    if "start" in node.attributes or "end" in node.attributes:
+        raise Unsupported("a part of a shape")
+    return _unary(lambda x: torch.tensor(x.shape, dtype=torch.int64))
+
+
+def _div(node: ir.Node) -> Operator:
+    import torch
+
+    del node
+
+    def operator(inputs: Sequence[Tensor | None]) -> Sequence[Tensor]:
+        a, b = inputs[0], inputs[1]
+        assert a is not None
+        whole = not a.is_floating_point()  # integers of shapes
+        return (torch.div(a, b, rounding_mode="trunc" if whole else None),)
+
+    return operator
 
 
 def _transpose(node: ir.Node) -> Operator:
@@ -301,9 +329,13 @@ def _pad(node: ir.Node) -> Operator:
 
 
 def _cast(node: ir.Node) -> Operator:
-    if attr_int(node, "to", 0) != ir.DataType.FLOAT:
-        raise Unsupported("only casts to float32")
-    return _unary(lambda x: x.float())
+    import torch
+
+    kinds = {ir.DataType.FLOAT: torch.float32, ir.DataType.INT64: torch.int64, ir.DataType.INT32: torch.int32}
+    kind = kinds.get(ir.DataType(attr_int(node, "to", 0)))
+    if kind is None:
+        raise Unsupported("a cast to something else than float32, int32 or int64")
+    return _unary(lambda x: x.to(kind))
 
 
 def _gather(node: ir.Node) -> Operator:
@@ -345,7 +377,7 @@ OPERATORS: dict[str, Builder] = {
     "Add": _binary("add"),
     "Sub": _binary("sub"),
     "Mul": _binary("mul"),
-    "Div": _binary("div"),
+    "Div": _div,
     "Pow": _binary("pow"),
     "Max": _binary("maximum"),
     "Min": _binary("minimum"),
@@ -384,6 +416,7 @@ OPERATORS: dict[str, Builder] = {
     "DepthToSpace": _depth_to_space,
     "Flatten": _flatten,
     "Reshape": _reshape,
+    "Shape": _shape,
     "Transpose": _transpose,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,

@@ -137,6 +137,14 @@ CASES: dict[str, tuple[str, str, int, str, dict[str, Array]]] = {
             "shape": ints(0, 8, -1),
         },
     ),
+    "shapes that are computed": (
+        "s = Shape(x) n = Gather(s, first) f = Slice(s, two, four) g = Div(f, half)"
+        " h = Concat<axis=0>(n, minus, g) i = Cast<to=7>(h) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Reshape(m, i)",
+        Y,
+        13,
+        X,
+        {"first": ints(0), "two": ints(2), "four": ints(4), "half": ints(2), "minus": ints(-1)},
+    ),
     "normalisation": (
         "y = BatchNormalization<epsilon=0.01>(x, s, b, m, v)",
         Y,
@@ -221,6 +229,6 @@ def test_an_unknown_operator_is_named() -> None:
     model = model_of("y = LRN<size=3>(x)", Y, 13, X, {})
     with pytest.raises(Unsupported, match="LRN"):
         program_of(model)
-    model = model_of("y = Reshape(x, s)", Y, 13, f"{X}, int64[4] s", {})
+    model = model_of("y = Pad(x, s)", Y, 13, f"{X}, int64[8] s", {})
     with pytest.raises(Unsupported, match="depends on data"):
         program_of(model)
