@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -9,7 +11,9 @@ import pytest
 
 from hwopt.channels import ChannelGroup, groups_of, padded_selection, resize
 from hwopt.edit import set_constant
+from hwopt.ir import load_model
 from hwopt.nodes import FloatArray, constant_array
+from hwopt.runtime import run
 from tests.channel_nets import SIZE, random_net
 from tests.graphs import output_of
 
@@ -63,6 +67,23 @@ def test_channels_that_nobody_needs_can_go(seed: int) -> None:
         silence(twin, sorted(gone))
         resize(group, kept)
     same(changed, model)
+
+
+def test_every_group_of_the_shipped_network_can_be_reordered_and_padded() -> None:
+    file = Path(__file__).parents[1] / "models" / "figures" / "figures.onnx"
+    model, changed = load_model(file), load_model(file)
+    rng = np.random.default_rng(0)
+    count = len(resizable(changed))
+    assert count > 10
+    for number in range(count):
+        group = resizable(changed)[number]
+        resize(group, shuffled(group, rng))
+        group = resizable(changed)[number]
+        resize(group, padded_selection(group, group.width + group.parts))
+    shape = [dim if isinstance(dim, int) else 2 for dim in model.graph.inputs[0].shape or ()]
+    feeds = {str(model.graph.inputs[0].name): rng.standard_normal(shape).astype(np.float32)}
+    for name, before in run(model, feeds).items():
+        np.testing.assert_allclose(run(changed, feeds)[name], before, rtol=1e-3, atol=1e-4)
 
 
 def silence(group: ChannelGroup, gone: list[int]) -> None:
