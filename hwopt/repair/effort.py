@@ -23,7 +23,7 @@ class Effort:
     pool: int = 100_000
     elements: int = 64_000_000
     rounds: int = 8
-    joint_rounds: int = 150
+    joint_rounds: int = 300
     downstream: int = 5
     multiplications: float = 3e11
 

@@ -21,7 +21,7 @@ from hwopt.rewrite import rewrite
 from tests.graphs import output_of
 from tests.passes.blocks import VARIANTS, Block
 
-EFFORT = Effort(rows=8_000, pool=12_000, joint_rounds=40, downstream=0)
+EFFORT = Effort(rows=8_000, pool=12_000, joint_rounds=80, downstream=0)
 SEPARABLE = {
     "separable relu": Block(second="relu", expanded=False),
     "separable silu, stride 2": Block(second="silu", expanded=False, kernel=(5, 5), strides=(2, 2)),
