@@ -139,7 +139,8 @@ CASES: dict[str, tuple[str, str, int, str, dict[str, Array]]] = {
     ),
     "shapes that are computed": (
         "s = Shape(x) n = Gather(s, first) f = Slice(s, two, four) g = Div(f, half)"
-        " h = Concat<axis=0>(n, minus, g) i = Cast<to=7>(h) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) y = Reshape(m, i)",
+        " h = Concat<axis=0>(n, minus, g) i = Cast<to=7>(h) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x)"
+        " y = Reshape(m, i)",
         Y,
         13,
         X,
