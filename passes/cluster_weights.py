@@ -24,7 +24,7 @@ from hwopt.repair.linear import as_linear, stored
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_codebook
 from hwopt.target import Target
 
-COUNTS = (16, 32, 64)
+COUNTS = (8, 16, 32)
 # Layers below this share of all weights are not worth a decision: their stream is short.
 SMALLEST_SHARE = 0.01
 
@@ -35,14 +35,17 @@ class ClusterWeights(Pass):
     name = "cluster_weights"
     stage = Stage.WEIGHTS
     risk = Risk.LOSSY
-    summary = "a large Conv or Gemm --> its weights take 16, 32 or 64 values"
+    summary = "a large Conv or Gemm --> its weights take 8, 16 or 32 values"
+
+    def __init__(self, smallest_share: float = SMALLEST_SHARE) -> None:
+        self._smallest_share = smallest_share
 
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
         reason = no_gain(target)
         if reason:
             yield Skip(self.name, "every layer", reason)
             return
-        smallest = SMALLEST_SHARE * sum(_weight_elements(node) for node in model.graph)
+        smallest = self._smallest_share * sum(_weight_elements(node) for node in model.graph)
         for node in model.graph:
             if not is_op(node, "Gemm", "Conv") or _weight_elements(node) < smallest:
                 continue

@@ -49,7 +49,8 @@ def best_codes(values: Matrix, cost: Matrix, fixed: Codes, count: int) -> Codes:
     used = np.flatnonzero(mass > 0)
     if len(used) == 0:
         return given
-    means = _k_means(used.astype(np.float64) - PEAK, mass[used], min(count - len(given), len(used)))
+    most = min(count - len(given), len(used))
+    means = _k_means(used.astype(np.float64) - PEAK, np.asarray(mass[used], np.float64), most)
     return np.unique(np.concatenate([given, np.rint(means).astype(np.int64)]))
 
 

@@ -85,7 +85,8 @@ def _fitted_codes(layer: _Layer, chosen: Codes, codes: Codes) -> Codes:
     free = np.abs(codes) < PEAK
 
     def summed(values: Matrix) -> Matrix:
-        return np.bincount(which.reshape(-1), (values * layer.scale).reshape(-1), minlength=len(codes)) * free
+        shares = np.bincount(which.reshape(-1), (values * layer.scale).reshape(-1), minlength=len(codes))
+        return np.asarray(shares * free, np.float64)
 
     book = codes.astype(np.float64)
     step = residual = summed(layer.gram @ (layer.weight - book[which] * layer.scale))

@@ -73,7 +73,7 @@ def _largest(scores: Scores, zeros: float) -> Mask:
     if out == 0:
         return np.ones(scores.shape, np.bool_)
     limit = np.partition(scores, out - 1, axis=None)[out - 1]
-    mask = scores >= limit
+    mask: Mask = scores >= limit
     ties = np.flatnonzero(scores == limit)
     mask.flat[ties[: out - np.count_nonzero(scores < limit)]] = False
     return mask
@@ -99,4 +99,5 @@ def _keep_blocks(scores: Scores, sparsity: Sparsity, taps: int) -> Mask:
     heights = np.diff(np.append(rows, features))
     widths = np.diff(np.append(columns, outputs))
     mask = _largest(sums / (heights[:, None] * widths), sparsity.zeros)
-    return np.repeat(np.repeat(mask, heights, 0), widths, 1)
+    spread: Mask = np.repeat(np.repeat(mask, heights, 0), widths, 1)
+    return spread
