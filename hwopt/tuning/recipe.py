@@ -23,7 +23,7 @@ class Recipe:
     """
 
     batch: int = 8
-    rate: float = 1.5e-3
+    rate: float = 8e-4
     warmup: float = 0.05
     features: float = 1.0
     scores: float = 5.0
