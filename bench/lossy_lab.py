@@ -24,6 +24,7 @@ from hwopt.find import canonicalise, find_choices, with_places
 from hwopt.harm import Harm
 from hwopt.ir import load_model
 from hwopt.nodes import Conv, convs
+from hwopt.passes.cluster_weights import ClusterWeights
 from hwopt.passes.sparsify import Sparsify
 from hwopt.places import place_of
 from hwopt.price import draft, make_scene
@@ -72,7 +73,8 @@ class Lab:
     def __init__(self, path: Path, calibration: Path, turned: Turn) -> None:
         self.loaded = with_places(load_model(path))
         self.target = load_target("edge-npu")
-        passes = [*select_passes(disabled=["sparsify"]), Sparsify(smallest_share=0.0)]
+        every_layer = (Sparsify(smallest_share=0.0), ClusterWeights(smallest_share=0.0))
+        passes = [*select_passes(disabled=[item.name for item in every_layer]), *every_layer]
         self.base = canonicalise(self.loaded, passes, self.target).model
         self.reference = Reference(self.base, turned(load_calibration(calibration, self.base)))
         annotate(self.reference, SEED)
