@@ -179,7 +179,7 @@ def stored(linear: Linear, weight: Matrix) -> Matrix:
     assert old is not None
     if linear.window is not None:
         return weight.transpose(0, 2, 1).reshape(dims_of(old))
-    matrix = weight[0] / attr_float(node, "alpha", 1.0)
+    matrix: Matrix = weight[0] / attr_float(node, "alpha", 1.0)
     return matrix.T if attr_int(node, "transB", 0) else matrix
 
 
