@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Pass, Risk, Skip, Value
+from hwopt.errors import RewriteFailed
 from hwopt.nodes import FloatArray, constant_array
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.passes.prune_channels import PruneChannels
@@ -250,3 +251,17 @@ def test_weights_that_are_inputs_or_of_half_precision(target: Target) -> None:
     weight = half.graph.initializers["wd"]
     weight.const_value = ir.tensor(np.asarray(constant_array(weight), np.float16), name="wd")
     assert offers(FuseInvertedBottleneck(), half, target) == {}
+
+
+def test_the_exact_form_and_a_width_compose_or_exclude_one_another(target: Target) -> None:
+    """Its two convolutions are of different widths: whatever is written must be a valid model."""
+    block = Block(first="", kernel=(5, 5))
+    model = block.model()
+    exact = offers(FuseInvertedBottleneck(), model, target)["fused_exact"]
+    for width in offers(PruneChannels(), model, target).values():
+        try:
+            changed = rewrite(model, [exact, width])
+        except RewriteFailed:
+            continue
+        onnx.checker.check_model(ir.to_proto(changed), full_check=True)
+        assert output_of(changed, noise(block)).shape == output_of(model, noise(block)).shape
