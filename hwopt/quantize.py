@@ -5,7 +5,9 @@ per tensor, from the smallest and largest values on calibration samples. Interfa
 inputs and outputs stay float. An activation that a range can express (ReLU, Clip) goes into the
 range of what it follows.
 
-What stays float: a Softmax at the end, whose probabilities would be rounded to 1/255.
+What stays float: a Softmax at the end, whose probabilities would be rounded to 1/255, and what is
+between the operators of an activation that is written out as several (HardSwish as Add, Clip, Mul
+and Div): a target looks the whole of it up in one table.
 
 The representation is that of Jacob et al., "Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference", CVPR 2018, with scales per channel as in Krishnamoorthi,
@@ -14,14 +16,18 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018, with scales per channel
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import onnx.version_converter
 import onnx_ir as ir
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
+from hwopt.activations import following_activation
 from hwopt.calibration import Calibration
 from hwopt.errors import BadInput
 from hwopt.ir import save_model
@@ -59,11 +65,13 @@ def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int])
         before, after = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         save_model(copy, before)
         try:
-            quantize_static(
-                str(before), str(after), _reader(model, calibration, samples), quant_format=QuantFormat.QDQ,
-                per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
-                nodes_to_exclude=[str(node.name) for node in _kept_float(copy)],
-            )  # fmt: skip
+            with _no_advice():
+                quantize_static(
+                    str(before), str(after), _reader(model, calibration, samples),
+                    quant_format=QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8,
+                    activation_type=QuantType.QUInt8,
+                    nodes_to_exclude=[str(node.name) for node in _kept_float(copy)],
+                )  # fmt: skip
         except Exception as error:  # whatever the quantiser throws at a model that it does not know
             text = " ".join(str(error).split())[:200]
             raise BadInput(f"ONNX Runtime cannot quantise the model: {text}") from error
@@ -85,9 +93,24 @@ def judged_form(model: ir.Model, calibration: Calibration, samples: Sequence[int
     return quantised(model, calibration, samples)
 
 
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """The quantiser's advice goes to the root logger, which nobody reads here."""
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
 def _prepared(model: ir.Model) -> ir.Model:
-    """A copy where every node has a name of its own: the quantiser keeps its books by names."""
+    """A copy as the quantiser wants it: named nodes, because it keeps its books by names, and weights
+    that are initialisers, because it takes Constant nodes (PaddlePaddle's exporter) for activations.
+    """
     copy = model.clone()
+    LiftConstantsToInitializersPass(lift_all_constants=True)(copy)
     copy.metadata_props[_PREPARED[0]] = _PREPARED[1]
     taken: set[str] = set()
     for number, node in enumerate(copy.graph.all_nodes()):
@@ -98,15 +121,19 @@ def _prepared(model: ir.Model) -> ir.Model:
 
 
 def _kept_float(model: ir.Model) -> list[ir.Node]:
-    """The Softmax at the end of the model, and the views behind it."""
+    """The Softmax at the end of the model, the views behind it, and the inside of written-out activations."""
     found: list[ir.Node] = []
+    for node in model.graph:
+        match = following_activation(node.outputs[0]) if len(node.outputs) == 1 else None
+        if match is not None and match.decomposed:
+            found.extend(match.nodes)
     for output in model.graph.outputs:
-        node, behind = output.producer(), []
-        while node is not None and is_op(node, *_VIEWS) and node.inputs[0] is not None:
-            behind.append(node)
-            node = node.inputs[0].producer()
-        if node is not None and is_op(node, *_AT_THE_END):
-            found.extend([*behind, node])
+        last, behind = output.producer(), []
+        while last is not None and is_op(last, *_VIEWS) and last.inputs[0] is not None:
+            behind.append(last)
+            last = last.inputs[0].producer()
+        if last is not None and is_op(last, *_AT_THE_END):
+            found.extend([*behind, last])
     return found
 
 

@@ -25,7 +25,7 @@ from hwopt.runtime import Session, batch_of
 
 INT8 = "int8"
 INPUT_INT8 = "int8 input"
-VERSION = 1  # to be raised with every change of what an int8 form is
+VERSION = 2  # to be raised with every change of what an int8 form is
 AS_DEFINED = {
     "session.disable_quant_qdq": "1"
 }  # no integer kernels in the place of float ones between Q and DQ

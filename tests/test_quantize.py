@@ -105,7 +105,8 @@ from tests.graphs import classifier
 from tests.test_quantize import calibration_of, images
 model = classifier()
 calibration = calibration_of(model, images(60))
-print(hashlib.sha256(model_bytes(quantised(model, calibration, calibration.samples([1, 2, 3, 4])))).hexdigest())
+form = quantised(model, calibration, calibration.samples([1, 2, 3, 4]))
+print(hashlib.sha256(model_bytes(form)).hexdigest())
 """
 
 
@@ -163,3 +164,36 @@ def test_an_old_opset_is_refused_but_can_be_judged() -> None:
     one, two = output_of(model, x), output_of(form, x)
     assert np.abs(one - two).mean() < 0.02 * np.abs(one).max()
     assert model.opset_imports[""] == 11
+
+
+WRITTEN_OUT = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[N, 3, 8, 8] x) => (float[N, 4, 8, 8] y)
+<float[4, 6, 1, 1] v, float three = {3.0}, float six = {6.0}, float zero = {0.0}>
+{
+  w = Constant <value = float[6, 3, 1, 1] {
+    1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0,1.0,2.0,3.0,4.0,5.0,6.0,7.0,8.0,9.0
+  }> ()
+  a = Conv (x, w)
+  b = Add (a, three)
+  c = Clip (b, zero, six)
+  d = Mul (a, c)
+  e = Div (d, six)
+  y = Conv (e, v)
+}
+"""
+
+
+def test_constants_are_weights_and_a_written_out_activation_is_one_operator() -> None:
+    model = model_of(WRITTEN_OUT, {"v": (4, 6, 1, 1)})
+    calibration = calibration_of(model, images(20, (3, 8, 8)))
+    form = quantised(model, calibration, calibration.samples([0, 1]))
+    convolutions = [node for node in form.graph if node.op_type == "Conv"]
+    for node in convolutions:
+        weight = node.inputs[1].producer()  # type: ignore[union-attr]
+        assert weight is not None
+        assert weight.inputs[0].const_value.numpy().dtype == np.int8  # type: ignore[union-attr]
+    kinds = [node.op_type for node in form.graph]
+    start = kinds.index("Add")
+    assert kinds[start : start + 4] == ["Add", "Clip", "Mul", "Div"]
+    assert kinds.count("QuantizeLinear") == 4  # of x, a, e and y
