@@ -19,7 +19,7 @@ from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.errors import BadInput
 from hwopt.nodes import constant, is_op, label
 from hwopt.places import has_place, place_of
-from hwopt.resolution import ImageInput, image_inputs, with_sizes
+from hwopt.resolution import IMAGE_CHANNELS, ImageInput, image_inputs, with_sizes
 from hwopt.runtime import Session
 from hwopt.shapes import TensorInfo, infer_shapes
 from hwopt.target import Target
@@ -44,6 +44,8 @@ class ResizeInput(Pass):
 
     def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
         del target
+        for name in free_inputs(model):
+            yield Skip(self.name, name, "its height and width are free already: choose with --input-shape")
         for image in image_inputs(model):
             sizes = smaller(image.size)
             try:
@@ -77,6 +79,14 @@ class ResizeInput(Pass):
                 rewrite=partial(write_shapes, shapes=shapes),
                 parameters={"height": size[0], "width": size[1]},
             )
+
+
+def free_inputs(model: ir.Model) -> Iterator[str]:
+    """The inputs with four axes of which height or width may be anything."""
+    for value in model.graph.inputs:
+        dims = [] if value.shape is None else list(value.shape.dims)
+        if len(dims) == 4 and dims[1] in IMAGE_CHANNELS and not all(isinstance(d, int) for d in dims[2:]):
+            yield str(value.name)
 
 
 def smaller(size: tuple[int, int]) -> list[tuple[int, int]]:

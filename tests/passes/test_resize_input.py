@@ -100,6 +100,12 @@ def segmenter(constant: bool) -> ir.Model:
     return model_of(text.replace("OPERANDS", operands), {"w": (4, 3, 3, 3)})
 
 
+def test_a_free_resolution_is_left_to_the_caller(target: Target) -> None:
+    model = model_of(CLASSIFIER.replace("16,16", "H,W"), CLASSIFIER_WEIGHTS)
+    assert offers(model, target) == {}
+    assert "--input-shape" in skips(model, target)[0]
+
+
 def test_other_inputs_are_none_of_its_business(target: Target) -> None:
     assert offers(ibn(), target) == {}
     assert skips(ibn(), target) == []
