@@ -63,7 +63,7 @@ def fit_support(system: System, start: Matrix, rounds: int, guess: Matrix | None
     """
     mask = start != 0
     ridge = _choose(system, start, mask)
-    solver = Restricted(system.whole.gram, mask, ridge)
+    solver = Restricted(system.whole.gram, mask, ridge, system.x)
     weight = solver(system.whole.cross, start, start if guess is None else guess * mask)
     shift = np.zeros(len(system.y_mean))
     if system.bounds is not None:
@@ -89,10 +89,12 @@ def majorised(system: System, weight: Matrix, shift: Matrix) -> tuple[FloatArray
 class Restricted:
     """Solves (G + lambda) W = C + lambda W0 for the weights of a mask, all outputs at once."""
 
-    def __init__(self, gram: Matrix, mask: Mask, ridge: float) -> None:
+    def __init__(self, gram: Matrix, mask: Mask, ridge: float, rows: FloatArray | None = None) -> None:
+        """rows: those that the Gram matrix is of; few of them are multiplied faster than it is."""
         self._load = ridge * max(float(np.mean(np.diag(gram))), 1e-30)
         self._scale = 1 / np.sqrt(np.diag(gram) + self._load)
         self._gram = gram
+        self._few = None if rows is None or 2 * len(rows) > len(gram) else self._scaled_rows(rows)
         scaled = gram * self._scale * self._scale[:, None]
         scaled[np.diag_indices_from(scaled)] = 1.0
         self._scaled = scaled.astype(np.float32)
@@ -109,6 +111,16 @@ class Restricted:
             weight += self._correction(scaled, size) * self._scale[:, None]
         return weight
 
+    def _scaled_rows(self, rows: FloatArray) -> FloatArray:
+        """The rows in scaled variables."""
+        return np.asarray(rows * self._scale, dtype=np.float32)
+
+    def _image(self, step: FloatArray) -> FloatArray:
+        if self._few is None:
+            return self._scaled @ step
+        load = (self._load * self._scale**2).astype(np.float32)
+        return self._few.T @ (self._few @ step) + load[:, None] * step
+
     def _correction(self, residual: FloatArray, size: Matrix) -> FloatArray:
         """Conjugate gradients in scaled variables; an output that has converged stands still."""
         found, step = np.zeros_like(residual), residual.copy()
@@ -118,7 +130,7 @@ class Restricted:
             moving = left > enough
             if not moving.any():
                 break
-            image = (self._scaled @ step) * self._mask
+            image = self._image(step) * self._mask
             curve = np.maximum(np.einsum("ij,ij->j", step, image), 1e-30)
             rate = np.where(moving, left / curve, 0.0).astype(np.float32)
             found += rate * step
