@@ -26,11 +26,11 @@ class Recipe:
     rate: float = 8e-4
     warmup: float = 0.05
     features: float = 1.0
-    scores: float = 5.0
+    scores: float = 3.0
     held_out: float = 0.125
     checks: int = 4
     average: float = 0.95
-    mixed: float = 1.0
+    mixed: float = 0.7
     original_turn: int = 4
 
 
