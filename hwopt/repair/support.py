@@ -119,7 +119,8 @@ class Restricted:
         if self._few is None:
             return self._scaled @ step
         load = (self._load * self._scale**2).astype(np.float32)
-        return self._few.T @ (self._few @ step) + load[:, None] * step
+        image: FloatArray = self._few.T @ (self._few @ step) + load[:, None] * step
+        return image
 
     def _correction(self, residual: FloatArray, size: Matrix) -> FloatArray:
         """Conjugate gradients in scaled variables; an output that has converged stands still."""
