@@ -173,11 +173,13 @@ def joint_values(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]
 
 def _at_one_size(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
     whole = (Kind.MODEL, Kind.INPUT)
-    single = [[None] if choice.kind in whole else [None, *choice.values] for choice in choices]
+    single: list[list[Value | None]] = [
+        [None] if choice.kind in whole else [None, *choice.values] for choice in choices
+    ]
     yield from product(*_thinned(single))
     for position, choice in enumerate(choices):
         if choice.kind == Kind.MODEL:
-            forms = [
+            forms: list[list[Value | None]] = [
                 [None] if other.kind in (Kind.WIDTH, *whole) else [None, *other.values] for other in choices
             ]
             forms[position] = list(choice.values)
