@@ -26,11 +26,11 @@ from hwopt.repair.ridge import Problem, Rows, centred, factorised, loaded, momen
 
 Picks = npt.NDArray[np.int64]
 
-TURN = 4_000  # rows in one step, at least
+TURN = 6_000  # rows in one step, at least
 TURN_PER_FEATURE = 10  # many small steps beat few large ones; fewer rows make a step mostly noise
 MOMENTUM = 0.9
 PACE = 0.08  # with this momentum the steps sum up to a little less than Newton's
-DAMPING = 0.1  # of the units' curvature, times its mean
+DAMPING = 0.05  # of the units' curvature, times its mean
 PROJECTION_RIDGE = 1e-2  # within a round, towards the projection of the round before
 RIDGE_FLOOR = 1e-4
 SCARCE = 30  # rows per feature below which the best round is chosen on held-out rows
