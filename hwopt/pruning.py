@@ -92,9 +92,12 @@ def strongest(strength: FloatArray, width: int, parts: int = 1) -> list[int]:
 
 
 def channel_strength(group: ChannelGroup) -> FloatArray:
-    """[width]: product over the group's weights of each channel's L2 norm."""
+    """[width]: product over the group's weights of each channel's L2 norm.
+
+    All ones where a cut-out piece has none of its weights.
+    """
     norms = [_norms(slot, group.width) for slot in group.slots if slot.input == 1]
-    return np.asarray(np.prod(norms, axis=0), dtype=np.float64)
+    return np.asarray(np.prod([np.ones(group.width), *norms], axis=0), dtype=np.float64)
 
 
 def _norms(slot: Slot, width: int) -> FloatArray:
