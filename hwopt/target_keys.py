@@ -18,7 +18,7 @@ Rule = Callable[[object], str]
 
 PRECISION_BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
 ARRAY_DIMENSIONS = ("out_channels", "in_channels", "out_height", "out_width")
-SPARSITY_PATTERNS = ("unstructured", "2:4", "block", "channel")
+SPARSITY_PATTERNS = ("unstructured", "2:4", "1:4", "block", "1x4", "4x1", "channel")
 _OWN_OPS = ("DepthwiseConv", "GroupedConv", "Silu")  # words of target files that ONNX does not have
 _SHA256_DIGITS = 64
 _SHOWN = 60

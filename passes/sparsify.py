@@ -30,7 +30,7 @@ from hwopt.target import Target
 
 SHARES = (0.25, 0.4, 0.5, 0.6, 0.75, 0.9)
 BLOCK_SHARES = (0.25, 0.5, 0.75)
-PATTERNS = ("2:4", "1:4", "block", "1x4", "4x1", "4x4")
+PATTERNS = ("2:4", "1:4", "block", "1x4", "4x1")
 # Layers below this share of all weights are not worth a decision: their stream is short.
 SMALLEST_SHARE = 0.01
 
