@@ -69,9 +69,7 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> tuple[dict[str, Array], Te
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             if len(inputs) != 1:
-                raise BadInput(
-                    f"{path}: one array, but the inputs are {', '.join(inputs)}; use an .npz"
-                )
+                raise BadInput(f"{path}: one array, but the inputs are {', '.join(inputs)}; use an .npz")
             return {inputs[0]: loaded}, None
         with loaded:
             return {name: loaded[name] for name in loaded.files}, None

@@ -21,7 +21,16 @@ from hwopt.errors import BadInput
 from hwopt.scope import NOTHING, Assignment, Price, Problem, Scope
 from hwopt.search.milp import solve
 from hwopt.search.problem import Budget, Objective
-from hwopt.settle import MAX_ATTEMPTS, Checked, Data, carry_out, first_budget, limits_of, tightened
+from hwopt.settle import (
+    MAX_ATTEMPTS,
+    Checked,
+    Data,
+    carry_out,
+    exchange,
+    first_budget,
+    limits_of,
+    tightened,
+)
 from hwopt.trace import Listeners
 from hwopt.work import Work
 
@@ -86,7 +95,7 @@ def make_candidate(
         )
     if not retrain_values(problem):
         return "no pass offers a value that needs training"
-    budget = first_budget(work, targets, oracle_before)
+    budget = first_budget(work, targets, exchange(work, base, problem))
     last: Candidate | None = None
     for _ in range(MAX_ATTEMPTS):
         decision = mildest(problem, budget, work.settings.seed)

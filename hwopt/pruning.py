@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from hwopt.channels import ChannelGroup, Slot, padded_selection
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import FloatArray, constant_array
+from hwopt.nodes import constant_array
 from hwopt.repair.linear import as_linear
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
 from hwopt.widths import GroupRef, NamedGroup, order_of, resize_all, resolve, resolve_all
@@ -82,7 +83,7 @@ def _prune(groups: Sequence[ChannelGroup], width: int, order: Sequence[float] | 
             request_fit(node)
 
 
-def strongest(strength: FloatArray, width: int, parts: int = 1) -> list[int]:
+def strongest(strength: npt.NDArray[np.float64], width: int, parts: int = 1) -> list[int]:
     """The strongest channels in their old order, as many of each part."""
     size, chosen = len(strength) // parts, list[int]()
     for part in range(parts):
@@ -91,16 +92,19 @@ def strongest(strength: FloatArray, width: int, parts: int = 1) -> list[int]:
     return chosen
 
 
-def channel_strength(group: ChannelGroup) -> FloatArray:
+def channel_strength(group: ChannelGroup) -> npt.NDArray[np.float64]:
     """[width]: product over the group's weights of each channel's L2 norm.
 
     All ones where a cut-out piece has none of its weights.
     """
-    norms = [_norms(slot, group.width) for slot in group.slots if slot.input == 1]
-    return np.asarray(np.prod([np.ones(group.width), *norms], axis=0), dtype=np.float64)
+    strength: npt.NDArray[np.float64] = np.ones(group.width)
+    for slot in group.slots:
+        if slot.input == 1:
+            strength = strength * _norms(slot, group.width)
+    return strength
 
 
-def _norms(slot: Slot, width: int) -> FloatArray:
+def _norms(slot: Slot, width: int) -> npt.NDArray[np.float64]:
     array = constant_array(slot.node.inputs[slot.input])
     assert array is not None
     squares = np.square(array.astype(np.float64))

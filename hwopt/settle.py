@@ -96,7 +96,7 @@ def settle(
     """
     oracle_before = work.ask([work.model])[0]
     targets = limits_of(work, oracle_before)
-    budget = first_budget(work, targets, oracle_before)
+    budget = first_budget(work, targets, exchange(work, base, problem))
     last: Settled | None = None
     for _ in range(MAX_ATTEMPTS):
         decision = _decide(work, problem, budget, data, listeners)
@@ -166,11 +166,26 @@ def limits_of(work: Work, oracle: OracleAnswer) -> dict[str, float]:
     return {name: bound.against(figure) for name, (bound, figure) in bounds.items() if bound is not None}
 
 
-def first_budget(work: Work, targets: Mapping[str, float], oracle: OracleAnswer) -> Budget:
-    """The limits as the search's tables speak of them: predicted latency, peaks without layout."""
+def exchange(work: Work, base: ir.Model, problem: Problem) -> float:
+    """Microseconds of the search's tables per microsecond of the figure that counts.
+
+    The tables were taught by the oracle about the canonical model, not about the input, so that is
+    where both are compared.
+    """
+    answer, tables = work.ask([base])[0], problem.total({})
+    if answer.measurement is None or tables is None:
+        return 1.0
+    return tables.latency_us.value / max(answer.measurement.latency_us, 1e-9)
+
+
+def first_budget(work: Work, targets: Mapping[str, float], exchanged: float = 1.0) -> Budget:
+    """The limits as the search's tables speak of them: predicted latency, peaks without layout.
+
+    exchanged: what `exchange` says of latency.
+    """
     latency = targets.get("max_latency")
-    if latency is not None and oracle.measurement is not None:
-        latency *= work.before.latency_us.value / max(oracle.measurement.latency_us, 1e-9)
+    if latency is not None:
+        latency *= exchanged
     memory, size, footprint = (targets.get(n) for n in ("max_memory", "max_size", "max_footprint"))
     return Budget(
         objective=work.settings.objective,

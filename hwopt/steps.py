@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from hwopt.assess import OracleAnswer
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
 from hwopt.damage import FLOAT
@@ -68,7 +67,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     data = open_data(work, found)
     if work.replayed is not None:
         return drafts.problem(learned), data
-    budget = first_budget(work, limits_of(work, OracleAnswer(None)), OracleAnswer(None))
+    budget = first_budget(work, limits_of(work, work.ask([work.model])[0]))
     if data is None or work.limit is None:
         return refined(work, found.base, drafts, None, budget, learned, listeners), None
     damage = DamageTables(found.choices, data.harm.of_values, listeners)

@@ -28,7 +28,8 @@ def box(x: float, y: float, wide: float, high: float, degrees: float = 0.0) -> Q
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array([wide, high]) / 2
     turn = math.radians(degrees)
     turned: Quad = corners @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
-    return turned + np.array([x, y])
+    turned += np.array([x, y])
+    return turned
 
 
 def drawn(quads: list[Quad]) -> FloatArray:

@@ -118,10 +118,10 @@ def fused_ibn(base: ir.Model) -> ir.Model:
 
 
 def test_fitting_a_pair_together_beats_fitting_each() -> None:
-    base, x = ibn(), images((16, 14, 14), count=120) / 4
+    base, x = ibn(), images((16, 14, 14), count=120) / np.float32(4)
     changed = fused_ibn(base)
     data = reference(base, x)
-    fresh = images((16, 14, 14), count=10, seed=8) / 4
+    fresh = images((16, 14, 14), count=10, seed=8) / np.float32(4)
     alone = repair(data, changed, EVERY, seed=0, effort=Effort(8000, 24_000, joint_rounds=0))
     joint = repair(data, changed, EVERY, seed=0, effort=Effort(8000, 24_000, joint_rounds=60))
     assert error(base, joint, fresh) < 0.9 * error(base, alone, fresh)
