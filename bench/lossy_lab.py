@@ -76,7 +76,8 @@ class Lab:
         every_layer = (Sparsify(smallest_share=0.0), ClusterWeights(smallest_share=0.0))
         passes = [*select_passes(disabled=[item.name for item in every_layer]), *every_layer]
         self.base = canonicalise(self.loaded, passes, self.target).model
-        self.reference = Reference(self.base, turned(load_calibration(calibration, self.base)))
+        data = turned(load_calibration(calibration, self.base))
+        self.reference = Reference(self.base, data, threads=1)  # rows are run side by side
         annotate(self.reference, SEED)
         self.choices = {choice.id: choice for choice in offered(self.base, passes, self.target)}
         self.harm = Harm(self.base, self.reference, NO_LIMIT, SEED)
