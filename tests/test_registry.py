@@ -94,7 +94,14 @@ def test_unknown_pass_names_are_refused_in_both_lists() -> None:
 def test_disabling_a_pass_leaves_the_others() -> None:
     names = [item.name for item in registry.all_passes()]
     for name in names:
-        assert [item.name for item in registry.select_passes((), [name])] == [n for n in names if n != name]
+        left = registry.select_passes((), [name], interface_may_change=True)
+        assert [item.name for item in left] == [n for n in names if n != name]
+
+
+def test_what_changes_the_interface_is_left_out_unless_that_is_allowed() -> None:
+    names = [item.name for item in registry.all_passes() if not item.changes_interface]
+    assert [item.name for item in registry.select_passes()] == names
+    assert "resize_input" not in names
 
 
 def test_an_oracle_that_is_not_installed_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
