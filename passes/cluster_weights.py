@@ -17,7 +17,8 @@ import onnx_ir as ir
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import constant, is_op, label
+from hwopt.heavy import weight_elements, why_not
+from hwopt.nodes import is_op, label
 from hwopt.places import node_at, place_of
 from hwopt.repair.codebook import clustered
 from hwopt.repair.linear import as_linear, stored
@@ -45,15 +46,15 @@ class ClusterWeights(Pass):
         if reason:
             yield Skip(self.name, "every layer", reason)
             return
-        smallest = self._smallest_share * sum(_weight_elements(node) for node in model.graph)
+        smallest = self._smallest_share * sum(weight_elements(node) for node in model.graph)
         for node in model.graph:
-            if not is_op(node, "Gemm", "Conv") or _weight_elements(node) < smallest:
+            if not is_op(node, "Gemm", "Conv") or weight_elements(node) < smallest:
                 continue
             reason = why_not(node)
             if reason:
                 yield Skip(self.name, label(node), reason)
             else:
-                yield from self._values(place_of(node), _weight_elements(node))
+                yield from self._values(place_of(node), weight_elements(node))
 
     def _values(self, place: str, elements: int) -> Iterator[Value]:
         for count in COUNTS:
@@ -76,22 +77,6 @@ def no_gain(target: Target) -> str:
     if not target.weights_compressed:
         return f"{target.name} fetches weights as they are: repeats cost what others cost"
     return "" if target.precision == "int8" else f"codes are int8, {target.name} runs {target.precision}"
-
-
-def _weight_elements(node: ir.Node) -> int:
-    tensor = constant(node.inputs[1]) if is_op(node, "Conv", "Gemm") and len(node.inputs) > 1 else None
-    return 0 if tensor is None else int(tensor.size)
-
-
-def why_not(node: ir.Node) -> str:
-    """The reason why a large layer keeps its weights; empty where they can be clustered."""
-    tensor = constant(node.inputs[1])
-    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
-        return "its weight is not a float32 constant"
-    linear = as_linear(node)
-    if linear is None:
-        return "its weights are not known to the repair"
-    return "it is a grouped convolution" if linear.weight.shape[0] > 1 else ""
 
 
 def cluster(model: ir.Model, place: str, count: int) -> None:

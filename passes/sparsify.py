@@ -21,7 +21,8 @@ import onnx_ir as ir
 from hwopt.choice import Kind, Parameter, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.nodes import constant, is_op, label
+from hwopt.heavy import weight_elements, why_not
+from hwopt.nodes import is_op, label
 from hwopt.places import node_at, place_of
 from hwopt.repair.linear import Linear, as_linear, stored
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_sparse_fit
@@ -59,9 +60,9 @@ class Sparsify(Pass):
         if not offers:
             yield Skip(self.name, "every layer", f"{target.name} gains nothing from zeros")
             return
-        smallest = self._smallest_share * sum(_weight_elements(node) for node in model.graph)
+        smallest = self._smallest_share * sum(weight_elements(node) for node in model.graph)
         for node in model.graph:
-            if not is_op(node, "Gemm", "Conv") or _weight_elements(node) < smallest:
+            if not is_op(node, "Gemm", "Conv") or weight_elements(node) < smallest:
                 continue
             reason = why_not(node)
             if reason:
@@ -122,22 +123,6 @@ def _parameters(sparsity: Sparsity) -> dict[str, Parameter]:
     if sparsity.block != (1, 1):
         found["block"] = sparsity.block
     return found
-
-
-def _weight_elements(node: ir.Node) -> int:
-    tensor = constant(node.inputs[1]) if is_op(node, "Conv", "Gemm") and len(node.inputs) > 1 else None
-    return 0 if tensor is None else int(tensor.size)
-
-
-def why_not(node: ir.Node) -> str:
-    """The reason why a large layer is left dense; empty where it can be thinned out."""
-    tensor = constant(node.inputs[1])
-    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
-        return "its weight is not a float32 constant"
-    linear = as_linear(node)
-    if linear is None:
-        return "its weights are not known to the repair"
-    return "it is a grouped convolution" if linear.weight.shape[0] > 1 else ""
 
 
 def _divides(linear: Linear, sparsity: Sparsity) -> bool:
