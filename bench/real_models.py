@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hwopt
+from bench.columns import milliseconds, oracle_columns
 from hwopt.errors import HwoptError
-from hwopt.estimate import Estimate
 from hwopt.ir import load_model
-from hwopt.report.schema import OracleProof, Report, Verification
+from hwopt.report.schema import Report
 from hwopt.verify import Difference, differences
 from models.fetch import MODELS, FetchedModel, fetch
 
@@ -95,8 +95,9 @@ def _line(row: Row) -> str:
     report = row.report
     after = report.after
     folds = sum(choice.kind == "canonical" and choice.chosen != "keep" for choice in report.choices)
-    before_ms, after_ms = _ms(report.before.latency_us), _ms(getattr(after, "latency_us", None))
-    oracle, change = _oracle(report)
+    before_ms = milliseconds(report.before.latency_us, 3)
+    after_ms = milliseconds(getattr(after, "latency_us", None), 3)
+    oracle, change = oracle_columns(report, 3)
     worst = ", ".join(f"{d.max_rel:.1e}" for d in row.worst)
     unpriced = f"{_ops(report.before.unpriced)} → {_ops(getattr(after, 'unpriced', ()))}"
     cells = [
@@ -111,20 +112,6 @@ def _ops(unpriced: object) -> str:
     names = [item.op for item in unpriced] if isinstance(unpriced, tuple) else []
     counted = [f"{names.count(name)} {name}" for name in sorted(set(names))]
     return ", ".join(counted) or "none"
-
-
-def _ms(figure: object) -> str:
-    return f"{figure.value / 1e3:.3f}" if isinstance(figure, Estimate) else "-"
-
-
-def _oracle(report: Report) -> tuple[str, str]:
-    checked = report.verification
-    if not isinstance(checked, Verification) or not isinstance(checked.oracle, OracleProof):
-        return "-", "-"
-    before, after = checked.oracle.before.latency_us, checked.oracle.after.latency_us
-    if not isinstance(before, Estimate) or not isinstance(after, Estimate) or before.value == 0:
-        return "-", "-"
-    return f"{_ms(before)} → {_ms(after)}", f"{100 * (after.value / before.value - 1):+.1f}%"
 
 
 if __name__ == "__main__":

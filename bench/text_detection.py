@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 import hwopt
+from bench.columns import milliseconds, oracle_columns
 from bench.text_images import SIDE, inputs_of, render, samples
 from bench.text_regions import counts, f_score
 from hwopt.calibration import Calibration
@@ -196,10 +197,11 @@ def _line(row: Row, before: Table) -> str:
     if row.report is None or row.counted is None:
         return f"| {row.target} | {row.asked} | {row.reason} | | | | | | | | {row.seconds:.0f} |"
     report = row.report
-    predicted = f"{_ms(report.before.latency_us)} → {_ms(getattr(report.after, 'latency_us', None))}"
+    after = milliseconds(getattr(report.after, "latency_us", None), 2)
+    predicted = f"{milliseconds(report.before.latency_us, 2)} → {after}"
     drop, error = score(before) - score(row.counted), drop_error(before, row.counted)
     cells = [
-        row.target, row.asked, predicted, *_oracle(report),
+        row.target, row.asked, predicted, *oracle_columns(report, 2),
         _accuracy(report, "relative_error", "{after:.3f}"),
         _accuracy(report, "f_score", "{before:.3f} → {after:.3f}"),
         f"{score(before):.3f} → {score(row.counted):.3f}", f"{drop:+.3f} ± {error:.3f}",
@@ -224,20 +226,6 @@ def _changed(report: Report) -> str:
         if value.name == choice.chosen and choice.chosen != "keep" and choice.kind != "canonical"
     ]
     return ", ".join(f"{names.count(name)} {name}" for name in sorted(set(names))) or "nothing"
-
-
-def _oracle(report: Report) -> tuple[str, str]:
-    checked = report.verification
-    if not isinstance(checked, Verification) or not isinstance(checked.oracle, OracleProof):
-        return "-", "-"
-    before, after = checked.oracle.before.latency_us, checked.oracle.after.latency_us
-    if not isinstance(before, Estimate) or not isinstance(after, Estimate) or before.value == 0:
-        return "-", "-"
-    return f"{_ms(before)} → {_ms(after)}", f"{100 * (after.value / before.value - 1):+.1f}%"
-
-
-def _ms(figure: object) -> str:
-    return f"{figure.value / 1e3:.2f}" if isinstance(figure, Estimate) else "-"
 
 
 if __name__ == "__main__":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
-from hwopt.nodes import constant, is_op
+from hwopt.choice import Skip
+from hwopt.nodes import constant, is_op, label
 from hwopt.repair.linear import as_linear
 
 
@@ -23,3 +26,12 @@ def why_not(node: ir.Node) -> str:
     if linear is None:
         return "its weights are not known to the repair"
     return "it is a grouped convolution" if linear.weight.shape[0] > 1 else ""
+
+
+def heavy_layers(model: ir.Model, pass_name: str, share: float) -> Iterator[ir.Node | Skip]:
+    """Convolutions and Gemms with at least this share of all weights, or why one is left alone."""
+    smallest = share * sum(weight_elements(node) for node in model.graph)
+    for node in model.graph:
+        if is_op(node, "Gemm", "Conv") and weight_elements(node) >= smallest:
+            reason = why_not(node)
+            yield Skip(pass_name, label(node), reason) if reason else node

@@ -17,8 +17,7 @@ import onnx_ir as ir
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.heavy import weight_elements, why_not
-from hwopt.nodes import is_op, label
+from hwopt.heavy import heavy_layers, weight_elements
 from hwopt.places import node_at, place_of
 from hwopt.repair.codebook import clustered
 from hwopt.repair.linear import as_linear, stored
@@ -46,15 +45,11 @@ class ClusterWeights(Pass):
         if reason:
             yield Skip(self.name, "every layer", reason)
             return
-        smallest = self._smallest_share * sum(weight_elements(node) for node in model.graph)
-        for node in model.graph:
-            if not is_op(node, "Gemm", "Conv") or weight_elements(node) < smallest:
-                continue
-            reason = why_not(node)
-            if reason:
-                yield Skip(self.name, label(node), reason)
+        for found in heavy_layers(model, self.name, self._smallest_share):
+            if isinstance(found, Skip):
+                yield found
             else:
-                yield from self._values(place_of(node), weight_elements(node))
+                yield from self._values(place_of(found), weight_elements(found))
 
     def _values(self, place: str, elements: int) -> Iterator[Value]:
         for count in COUNTS:

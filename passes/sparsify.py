@@ -21,8 +21,8 @@ import onnx_ir as ir
 from hwopt.choice import Kind, Parameter, Pass, Risk, Skip, Stage, Value
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.heavy import weight_elements, why_not
-from hwopt.nodes import is_op, label
+from hwopt.heavy import heavy_layers
+from hwopt.nodes import label
 from hwopt.places import node_at, place_of
 from hwopt.repair.linear import Linear, as_linear, stored
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_sparse_fit
@@ -60,15 +60,11 @@ class Sparsify(Pass):
         if not offers:
             yield Skip(self.name, "every layer", f"{target.name} gains nothing from zeros")
             return
-        smallest = self._smallest_share * sum(weight_elements(node) for node in model.graph)
-        for node in model.graph:
-            if not is_op(node, "Gemm", "Conv") or weight_elements(node) < smallest:
-                continue
-            reason = why_not(node)
-            if reason:
-                yield Skip(self.name, label(node), reason)
+        for found in heavy_layers(model, self.name, self._smallest_share):
+            if isinstance(found, Skip):
+                yield found
             else:
-                yield from self._values(node, offers)
+                yield from self._values(found, offers)
 
     def _values(self, node: ir.Node, offers: list[_Offer]) -> Iterator[Value | Skip]:
         linear, place = as_linear(node), place_of(node)

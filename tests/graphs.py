@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import onnx.numpy_helper
 import onnx.parser
 import onnx_ir as ir
 
+from hwopt.ir import save_model
 from hwopt.nodes import FloatArray
 from hwopt.places import assign_places
 from hwopt.runtime import run
@@ -81,6 +83,14 @@ def classifier(seed: int = 0) -> ir.Model:
 def output_of(model: ir.Model, x: FloatArray) -> FloatArray:
     """The model's output `y` for the input `x`, by ONNX Runtime."""
     return np.asarray(run(model, {"x": x})["y"], dtype=np.float32)
+
+
+def write_classifier(folder: Path) -> None:
+    """`model.onnx`, and `calib.npz` labelled with what the model itself says."""
+    model = classifier()
+    save_model(model, folder / "model.onnx")
+    x = np.random.default_rng(7).standard_normal((60, 3, 16, 16)).astype(np.float32)
+    np.savez(folder / "calib.npz", x=x, labels=output_of(model, x).argmax(axis=1))
 
 
 def values_of(model: ir.Model, x: FloatArray, name: str) -> FloatArray:

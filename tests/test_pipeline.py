@@ -7,15 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import hwopt
 from hwopt.errors import BadInput, BudgetNotMet
 from hwopt.estimate import Estimate
-from hwopt.ir import interface, load_model, save_model
+from hwopt.ir import interface, load_model
 from hwopt.report.schema import Limit, Outcome
-from tests.graphs import classifier, output_of
+from tests.graphs import classifier, write_classifier
 
 TARGET = "edge-npu"
 
@@ -24,10 +23,7 @@ TARGET = "edge-npu"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, and calibration data labelled with what the model itself says."""
     folder = tmp_path_factory.mktemp("pipeline")
-    model = classifier()
-    save_model(model, folder / "model.onnx")
-    x = np.random.default_rng(7).standard_normal((60, 3, 16, 16)).astype(np.float32)
-    np.savez(folder / "calib.npz", x=x, labels=output_of(model, x).argmax(axis=1))
+    write_classifier(folder)
     return folder
 
 

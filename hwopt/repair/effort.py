@@ -34,7 +34,6 @@ class Effort:
 
 
 FULL = Effort()
-THOROUGH = Effort(pool=150_000, joint_rounds=600, multiplications=3e12)  # minutes for five early blocks
 QUICK = Effort(
     rows=10_000,
     pool=20_000,
