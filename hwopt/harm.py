@@ -39,7 +39,7 @@ PLAN_EFFORT = Effort(
     pool=24_000,
     elements=20_000_000,
     rounds=5,
-    joint_rounds=40,
+    joint_rounds=200,
     downstream=3,
     multiplications=1e11,
 )

@@ -39,7 +39,7 @@ QUICK = Effort(
     pool=20_000,
     elements=16_000_000,
     rounds=4,
-    joint_rounds=15,
+    joint_rounds=150,
     downstream=3,
     multiplications=4e10,
 )
