@@ -55,7 +55,7 @@ class Draft:
 
     runnable: tuple[tuple[str, Signature], ...]
     weight_bytes: int
-    peak_bytes: int
+    live: tuple[tuple[int, int], ...]
     macs: int
     unpriced: tuple[str, ...]
 
@@ -141,7 +141,7 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
     """The drafts of all joint values of a cell that can be written."""
     nodes = [node for step in cell.steps for node in scene.groups[step].nodes]
     if not cell.choices:
-        return {(): _draft(nodes, scene.model, scene.shapes, scene, _outside(scene, cell))}
+        return {(): _draft(nodes, scene.model, scene.shapes, scene, (cell.steps[0], _outside(scene, cell)))}
     region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes)
     places = frozenset(place_of(node) for node in nodes if has_place(node))
     outside = _outside(scene, cell)
@@ -155,7 +155,7 @@ def draft_table(scene: Scene, cell: Cell) -> dict[tuple[str, ...], Draft]:
             continue  # these values exclude one another: the table has no such entry
         mine = [node for node in changed.graph if not has_place(node) or place_of(node) in places]
         alive = round(outside * _shrunk(region, changed, values))
-        table[key] = _draft(mine, changed, recorded_shapes(changed), scene, alive)
+        table[key] = _draft(mine, changed, recorded_shapes(changed), scene, (cell.steps[0], alive))
     return table
 
 
@@ -222,14 +222,18 @@ def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def _draft(
-    nodes: Sequence[ir.Node], model: ir.Model, shapes: Mapping[str, TensorInfo], scene: Scene, outside: int
+    nodes: Sequence[ir.Node],
+    model: ir.Model,
+    shapes: Mapping[str, TensorInfo],
+    scene: Scene,
+    outside: tuple[int, int],
 ) -> Draft:
-    """outside: bytes alive that these nodes neither read nor write."""
+    """outside: their step, and the bytes alive there that these nodes neither read nor write."""
     groups = partition(model, shapes, scene.target, region=nodes).subgraphs
     return Draft(
         tuple((group.label, group.signature) for group in groups if group.priced and group.kind != VIEW),
         sum(weight_bytes(group.signature, scene.target) for group in groups),
-        outside + max((_io_bytes(group, shapes, scene.target) for group in groups), default=0),
+        ((outside[0], outside[1] + max((_io_bytes(g, shapes, scene.target) for g in groups), default=0)),),
         sum(macs(group.signature) for group in groups),
         tuple(group.label for group in groups if not group.priced),
     )
@@ -256,7 +260,7 @@ def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: Price
     return Price(
         total(known),
         draft.weight_bytes,
-        draft.peak_bytes,
+        draft.live,
         draft.macs,
         0.0,
         draft.unpriced + guessed,

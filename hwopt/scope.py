@@ -5,6 +5,7 @@ The search works on these tables alone; it never sees a node.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,19 +19,25 @@ Assignment = Mapping[str, str]  # choice id -> value name; a choice that is abse
 class Price:
     """What a piece of the model costs under one joint value of its choices.
 
-    latency_us: predicted. weight_bytes: at the target's precision. peak_bytes: most bytes
-    alive while this piece runs, tensors that only live across it included. damage: of the
-    model's output, in the unit of the run's divergence; guessed: not measured, but read off between
-    milder and harsher values that were. unpriced: nodes nobody has a figure for.
+    latency_us: predicted. weight_bytes: at the target's precision. live: bytes that it holds, as
+    (step of the schedule, bytes): what it works on at its own steps, what it leaves for others at
+    the steps that this lives across. damage: of the model's output, in the unit of the run's
+    divergence; guessed: not measured, but read off between milder and harsher values that were.
+    unpriced: nodes nobody has a figure for.
     """
 
     latency_us: Estimate
     weight_bytes: int = 0
-    peak_bytes: int = 0
+    live: tuple[tuple[int, int], ...] = ()
     macs: int = 0
     damage: float = 0.0
     unpriced: tuple[str, ...] = ()
     guessed: bool = False
+
+    @property
+    def peak_bytes(self) -> int:
+        """Most bytes alive at one step; no layout can do with less."""
+        return max((held for _, held in self.live), default=0)
 
 
 NOTHING = Price(Estimate(0.0, 0.0, Source.PREDICTED))
@@ -58,7 +65,7 @@ class Problem:
     fixed: Price
 
     def total(self, assignment: Assignment) -> Price | None:
-        """The whole model's price: sums, and the peak as a maximum. None where it is impossible."""
+        """The whole model's price: sums, memory step by step. None where it is impossible."""
         found = [scope.price(assignment) for scope in self.scopes]
         if any(price is None for price in found):
             return None
@@ -67,10 +74,14 @@ class Problem:
 
 def combine(prices: Sequence[Price]) -> Price:
     """The price of several pieces together."""
+    live: dict[int, int] = defaultdict(int)
+    for price in prices:
+        for step, held in price.live:
+            live[step] += held
     return Price(
         total(p.latency_us for p in prices),
         sum(p.weight_bytes for p in prices),
-        max((p.peak_bytes for p in prices), default=0),
+        tuple(sorted(live.items())),
         sum(p.macs for p in prices),
         sum(p.damage for p in prices),
         tuple(name for p in prices for name in p.unpriced),

@@ -7,6 +7,7 @@ Huangfu and Hall, "Parallelizing the dual revised simplex method", 2018.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -74,6 +75,7 @@ class _Program:
         self.peak = self._column()
         for scope in self.problem.scopes:
             self._table(scope.choices, scope.table)
+        self._liveness()
 
     def _column(self) -> int:
         self.columns += 1
@@ -89,10 +91,17 @@ class _Program:
                 members = [column for key, column in columns.items() if key[position] == name]
                 pick = self.picks[choice, name]
                 self.rows.append((0.0, 0.0, [*members, pick], [1.0] * len(members) + [-1.0]))
-        # peak >= peak of the entry that is taken
-        members = list(columns.values())
-        peaks = [float(entry.peak_bytes) for entry in table.values()]
-        self.rows.append((-_INF, 0.0, [*members, self.peak], [*peaks, -1.0]))
+
+    def _liveness(self) -> None:
+        """The peak is at least what is alive at any step of the schedule."""
+        held: dict[int, list[tuple[int, int]]] = defaultdict(list)
+        for column, entry in self.entries:
+            for step, size in entry.live:
+                held[step].append((column, size))
+        fixed = dict(self.problem.fixed.live)
+        for step, members in sorted(held.items()):
+            columns, sizes = [c for c, _ in members], [float(size) for _, size in members]
+            self.rows.append((-_INF, -float(fixed.get(step, 0)), [*columns, self.peak], [*sizes, -1.0]))
 
     def limits(self) -> None:
         """One row per hard limit that the budget sets."""

@@ -43,7 +43,8 @@ def random_problem(seed: int) -> Problem:
 def random_price(rng: np.random.Generator) -> Price:
     latency = Estimate(float(rng.integers(1, 100)), 0.0, Source.PREDICTED)
     size, peak, damage = rng.integers(1, 50), rng.integers(1, 1000), rng.random()
-    return Price(latency, int(size), int(peak), 0, float(damage))
+    held = ((int(rng.integers(0, 3)), int(peak)), (3, int(rng.integers(1, 500))))
+    return Price(latency, int(size), held, 0, float(damage))
 
 
 def brute_force(problem: Problem, budget: Budget) -> float | None:
