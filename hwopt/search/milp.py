@@ -17,28 +17,34 @@ import numpy as np
 from hwopt.choice import KEEP
 from hwopt.errors import RewriteFailed
 from hwopt.scope import Assignment, Price, Problem
-from hwopt.search.problem import Budget, Objective, Outcome, objective_value
+from hwopt.search.problem import Budget, Objective, Outcome, Task, objective_value
 
+NAME = "milp"
 MAX_NODES = 20_000
 RELATIVE_GAP = 1e-6
 WORTHLESS = 1e-6  # a change that saves less than this share of the objective is taken back
 _INF = highspy.kHighsInf
 
 
-def solve(problem: Problem, budget: Budget, seed: int = 0, cuts: Sequence[dict[str, str]] = ()) -> Outcome:
-    """The plan with the smallest objective within the budget.
+def search(task: Task) -> Outcome:
+    """The plan with the smallest objective within the budget, and the proof of how good it is.
 
-    cuts: assignments that must not come back (they broke a limit when they were measured).
-    Stops on counts, never on clocks.
+    Sums come from the tables alone; stops on counts, never on clocks.
     """
+    problem, budget = task.problem, task.budget
     program = _Program(problem, budget)
     program.limits()
-    for cut in cuts:
+    for cut in task.cuts:
         program.forbid(cut)
-    outcome = program.solve(seed)
-    if outcome.assignment is None or cuts:
+    outcome = program.solve(task.seed)
+    if outcome.assignment is None or task.cuts:
         return outcome
     return replace(outcome, assignment=without_worthless(problem, budget, outcome.assignment))
+
+
+def solve(problem: Problem, budget: Budget, seed: int = 0, cuts: Sequence[Assignment] = ()) -> Outcome:
+    """`search` for those who only have a problem and a budget."""
+    return search(Task(problem, budget, seed, cuts=cuts))
 
 
 def without_worthless(problem: Problem, budget: Budget, assignment: Assignment) -> dict[str, str]:
@@ -123,7 +129,7 @@ class _Program:
         pairs = [(column, weight(entry)) for column, entry in self.entries]
         return [c for c, w in pairs if w], [w for _, w in pairs if w]
 
-    def forbid(self, assignment: dict[str, str]) -> None:
+    def forbid(self, assignment: Assignment) -> None:
         """A no-good cut: at least one choice must differ."""
         columns = [self.picks[choice.id, assignment.get(choice.id, KEEP)] for choice in self.problem.choices]
         self.rows.append((-_INF, len(columns) - 1.0, columns, [1.0] * len(columns)))
@@ -170,7 +176,7 @@ class _Program:
                 highspy.HighsModelStatus.kInfeasible,
                 highspy.HighsModelStatus.kUnboundedOrInfeasible,
             ):
-                return Outcome(None, "milp", int(info.mip_node_count), float("nan"), float("nan"))
+                return Outcome(None, NAME, int(info.mip_node_count))
             raise RewriteFailed(f"HiGHS stopped with {highs.modelStatusToString(status)} and no plan")
         solution = highs.getSolution().col_value
         assignment = {
@@ -180,7 +186,7 @@ class _Program:
         }
         offset = 0.0 if self.budget.objective == Objective.MEMORY else self._fixed_objective()
         bound = float(info.mip_dual_bound) * self.scale + offset
-        return Outcome(assignment, "milp", int(info.mip_node_count), bound, float(info.mip_gap))
+        return Outcome(assignment, NAME, int(info.mip_node_count), bound, float(info.mip_gap))
 
     def _fixed_objective(self) -> float:
         fixed = self.problem.fixed

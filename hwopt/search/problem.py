@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
 
-from hwopt.scope import Price
+from hwopt.scope import Assignment, Price, Problem
+from hwopt.trace import Listeners
 
 
 class Objective(StrEnum):
@@ -57,18 +60,74 @@ def objective_value(price: Price, objective: Objective) -> float:
     }[objective]
 
 
+class Evaluate(Protocol):
+    """Figures that count more than the tables: a whole network's, by the oracle, say."""
+
+    def __call__(self, plans: Sequence[Assignment], /) -> Sequence[Price | None]:
+        """The price of each plan, None where it cannot be written."""
+
+
+def never() -> bool:
+    """A search that nobody stops."""
+    return False
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every strategy is handed.
+
+    evaluations: how many plans it may look at; strategies stop on counts, never on clocks.
+    cuts: plans that must not come back (they broke a limit when they were measured). start: plans
+    to begin from. evaluate: asked in the place of the tables where prices do not add up; strategies
+    that need sums (`milp`) leave it out. stopped: asked between cohorts; true ends the search with
+    the best plan so far. store: a file in which a strategy that can keeps its state to resume.
+    """
+
+    problem: Problem
+    budget: Budget
+    seed: int = 0
+    evaluations: int = 5_000
+    cuts: Sequence[Assignment] = ()
+    start: Sequence[Assignment] = ()
+    evaluate: Evaluate | None = None
+    stopped: Callable[[], bool] = never
+    store: Path | None = None
+    listeners: Listeners = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One plan of a front, with its price."""
+
+    assignment: Assignment
+    price: Price
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The plan a search found.
 
     assignment: choice id -> value name, for every choice that does not keep. None where no
-        plan meets the limits. bound: no plan can be better than this. gap: relative distance
-        of the plan found to the bound. evaluations: plans or nodes looked at.
+        plan meets the limits. evaluations: plans or nodes looked at. bound: no plan can be better
+        than this; gap: relative distance of the plan found to the bound; both nan where the
+        strategy proves nothing. closest: where no plan was found, the one that breaks the limits
+        least, if the strategy has one. front: plans that no other plan found beats in latency,
+        damage and footprint at once, by latency. curve: (evaluations, best objective so far within
+        the limits) at every improvement. stopped: whether it was ended before its time.
     """
 
-    assignment: Mapping[str, str] | None
+    assignment: Assignment | None
     strategy: str
     evaluations: int
-    bound: float
-    gap: float
-    details: Mapping[str, float] = field(default_factory=dict)
+    bound: float = float("nan")
+    gap: float = float("nan")
+    closest: Assignment | None = None
+    front: tuple[Point, ...] = ()
+    curve: tuple[tuple[int, float], ...] = ()
+    stopped: bool = False
+
+
+class Strategy(Protocol):
+    """One way to search. Same task, same outcome, on every machine."""
+
+    def __call__(self, task: Task, /) -> Outcome: ...
