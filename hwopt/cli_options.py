@@ -115,6 +115,21 @@ RankBy = Annotated[
     Ranking,
     typer.Option("--ranking", help="Which channels go first: by their effect on the output, or simpler."),
 ]
+Search = Annotated[
+    str,
+    typer.Option(
+        "--search",
+        metavar="NAME",
+        help="How plans are searched: milp (proves how good they are), evolve, greedy, random, reinforce.",
+    ),
+]
+Evaluations = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Plans that a search other than milp may look at.")
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option(metavar="90s|10m|1h", help="Stop searching then, and write the best plan so far."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]

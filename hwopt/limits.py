@@ -10,6 +10,7 @@ from hwopt.errors import BadInput
 
 DEFAULT_REFINE = 3  # subgraphs that are measured exactly: what brings most for what it costs
 _TIME_UNITS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+_LONG_TIME_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 _BYTE_UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%|[A-Za-zµ]*)\s*")
 
@@ -72,6 +73,18 @@ def fraction(value: float, name: str) -> float:
     """A limit between 0 and 1, such as an accuracy drop. Raises BadInput naming the option."""
     if not 0 <= value <= 1:
         raise BadInput(f"{name} {value:g}: give a fraction between 0 and 1, for example 0.01 for one point")
+    return value
+
+
+def seconds(limit: str | float, name: str = "--time-limit") -> float:
+    """A length of time: "90s", "10m", "1h", or a number of seconds. Raises BadInput naming the option."""
+    complaint = BadInput(f"{name} {limit}: give a length of time such as 90s, 10m or 1h")
+    match = _NUMBER.fullmatch(str(limit))
+    if match is None or match[2].lower() not in _LONG_TIME_UNITS:
+        raise complaint
+    value = float(match[1]) * _LONG_TIME_UNITS[match[2].lower()]
+    if not math.isfinite(value) or value <= 0:
+        raise complaint
     return value
 
 

@@ -21,7 +21,7 @@ from hwopt.report.findings import Findings
 from hwopt.report.schema import Report
 from hwopt.report.write import check_output
 from hwopt.retrain import check_candidate, with_candidate
-from hwopt.settings import DEFAULT_RANKING, settings
+from hwopt.settings import DEFAULT_RANKING, DEFAULT_SEARCH, settings
 from hwopt.steps import choose, find, make_plan, price_choices, verify
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
@@ -70,6 +70,9 @@ def optimize(
     tune: int = 0,
     augment: int = 0,
     ranking: str = DEFAULT_RANKING,
+    search: str = DEFAULT_SEARCH,
+    evaluations: int | None = None,
+    time_limit: str | float | None = None,
     dry_run: bool = False,
     force: bool = False,
     command: str = "",
@@ -99,7 +102,7 @@ def optimize(
         max_drop=max_drop, max_divergence=max_divergence, seed=seed, allow_unpriced=allow_unpriced, plan=plan,
         refine=refine, cost_model=cost_model, quantize=quantize,
         allow_interface_change=allow_interface_change, allow_retrain=allow_retrain, metric=metric, tune=tune,
-        augment=augment, ranking=ranking,
+        augment=augment, ranking=ranking, search=search, evaluations=evaluations, time_limit=time_limit,
     )  # fmt: skip
     out = None if output is None or dry_run else Path(output)
     if out is not None:

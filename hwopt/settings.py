@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from hwopt.accuracy import Metric
 from hwopt.errors import BadInput
-from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound
+from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound, seconds
 from hwopt.metric import UserMetric, user_metric
 from hwopt.search.problem import Objective
+from hwopt.search.strategies import DEFAULT as DEFAULT_SEARCH
+from hwopt.search.strategies import NAMES as STRATEGIES
 from hwopt.wording import unknown
 
 Limit = str | float | Bound | None
@@ -33,7 +35,8 @@ class Settings:
     file to load instead of the pinned one. quantize: the precision of the written file, None for
     the input's own. tune: gradient steps on the chosen plan's weights, 0 for closed form alone.
     augment: copies of every calibration image that are cropped and flipped. ranking: what decides
-    which channels go. metric: the user's own, in the place of top-1.
+    which channels go. metric: the user's own, in the place of top-1. search: the strategy; evaluations:
+    plans that it may look at, None for its own number. time_limit: seconds of wall-clock time.
     """
 
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -58,6 +61,9 @@ class Settings:
     tune: int = 0
     augment: int = 0
     ranking: str = DEFAULT_RANKING
+    search: str = DEFAULT_SEARCH
+    evaluations: int | None = None
+    time_limit: float | None = None
 
     @property
     def wanted(self) -> tuple[Objective, ...]:
@@ -95,6 +101,9 @@ def settings(
     tune: int = 0,
     augment: int = 0,
     ranking: str = DEFAULT_RANKING,
+    search: str = DEFAULT_SEARCH,
+    evaluations: int | None = None,
+    time_limit: str | float | None = None,
 ) -> Settings:
     """Checks every option. Raises BadInput naming the first that cannot be used."""
     try:
@@ -110,6 +119,10 @@ def settings(
         raise BadInput(f"--quantize {quantize}: choose one of {', '.join(PRECISIONS)}")
     if ranking not in RANKINGS:
         raise BadInput(unknown("--ranking", ranking, RANKINGS))
+    if search not in STRATEGIES:
+        raise BadInput(unknown("--search", search, STRATEGIES))
+    if evaluations is not None and evaluations < 1:
+        raise BadInput(f"--evaluations {evaluations}: give a number of plans, 1 or more")
     if allow_retrain and not any((max_latency, max_memory, max_size, max_footprint)):
         raise BadInput(
             "--allow-retrain: a candidate is the mildest plan within a limit: give --max-latency, "
@@ -144,6 +157,9 @@ def settings(
         tune=tune,
         augment=augment,
         ranking=ranking,
+        search=search,
+        evaluations=evaluations,
+        time_limit=None if time_limit is None else seconds(time_limit),
     )
 
 

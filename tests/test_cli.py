@@ -26,7 +26,7 @@ def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
     promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
         --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
         --allow-unpriced --quantize --allow-interface-change --allow-retrain --metric --tune --augment
-        --ranking --dry-run --force --json --quiet"""
+        --ranking --search --evaluations --time-limit --dry-run --force --json --quiet"""
     assert [option for option in promised.split() if option not in text] == []
 
 
@@ -72,6 +72,9 @@ MISTAKES = [
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--tune", "-1"], "--tune"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--max-drop", "little"], "--max-drop"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--input-shape", "x:1,?"], "--input-shape"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--search", "mlpi"], "did you mean 'milp'?"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--evaluations", "0"], "--evaluations"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--time-limit", "soon"], "90s, 10m or 1h"),
     (["targets", "show", "edge-nqu"], "did you mean 'edge-npu'?"),
     (["passes"], "hwopt passes --help"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hwopt.errors import BadInput
-from hwopt.limits import Bound, bytes_bound, fraction, input_shape, latency_bound
+from hwopt.limits import Bound, bytes_bound, fraction, input_shape, latency_bound, seconds
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,19 @@ def test_what_is_not_a_time_is_refused_with_an_example(text: str) -> None:
 def test_what_is_not_a_size_is_refused_under_the_options_own_name(text: str) -> None:
     with pytest.raises(BadInput, match=r"--max-size .*2MB"):
         bytes_bound(text, "--max-size")
+
+
+@pytest.mark.parametrize(
+    ("text", "length"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2 min", 120), ("7", 7), (0.5, 0.5)]
+)
+def test_lengths_of_time(text: str | float, length: float) -> None:
+    assert seconds(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "soon", "5ms", "-5s", "0", "1d", "nan", "+10%", float("nan"), -1.0])
+def test_what_is_not_a_length_of_time_is_refused(text: str | float) -> None:
+    with pytest.raises(BadInput, match="--time-limit"):
+        seconds(text)
 
 
 def test_shapes_of_inputs() -> None:
