@@ -18,19 +18,11 @@ from hwopt.assess import Assessment, OracleAnswer
 from hwopt.choice import KEEP, Choice, Risk, Value
 from hwopt.decide import Decision
 from hwopt.errors import BadInput
+from hwopt.held import Checked, exchange, first_budget, limits_of, tightened
 from hwopt.scope import NOTHING, Assignment, Price, Problem, Scope
 from hwopt.search.milp import solve
 from hwopt.search.problem import Budget, Objective
-from hwopt.settle import (
-    MAX_ATTEMPTS,
-    Checked,
-    Data,
-    carry_out,
-    exchange,
-    first_budget,
-    limits_of,
-    tightened,
-)
+from hwopt.settle import MAX_ATTEMPTS, Data, carry_out
 from hwopt.trace import Listeners
 from hwopt.work import Work
 

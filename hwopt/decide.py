@@ -1,19 +1,26 @@
-"""Searches, measures what the plan really does, and searches again with what was learned."""
+"""Searches, looks at what the plan really is and does, and searches again with what was learned.
+
+Predictions propose. A plan's structure is looked at first, which is cheap: the oracle's figure for
+the whole model, the arena with its layout, encoded weights. What keeps the hard limits there is
+repaired and measured on data, which takes minutes. Whatever breaks tightens the search's own limits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from hwopt.damage import Damage
-from hwopt.link import Link, Point, estimated, prior, suffered
+from hwopt.held import Checked, Inspection, tightened
+from hwopt.link import Link, estimated, prior, suffered
+from hwopt.link import Point as Measured
 from hwopt.scope import Assignment, Price, Problem
-from hwopt.search.milp import solve
-from hwopt.search.problem import Budget, Outcome, objective_value
+from hwopt.search.problem import Budget, Outcome, Point
 from hwopt.settings import AccuracyLimit
 from hwopt.trace import Listeners, Progress, emit
 
-MAX_ROUNDS = 5
+MAX_ROUNDS = 8  # plans that are repaired and measured
+MAX_LOOKS = 4  # plans that are looked at for one that keeps the hard limits
 SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
 
 
@@ -31,8 +38,10 @@ class Round:
 class Decision:
     """The plan that was settled on.
 
-    rounds: everything that was measured on the way to it; link: what the measurements say of how
-    damage adds up, None where nothing was measured.
+    objective: its figure, where it counts. rounds: everything that was measured on the way to it;
+    link: what the measurements say of how damage adds up, None where nothing was measured. front:
+    plans that no other beats in latency, damage and footprint at once, as predicted. stopped:
+    whether somebody ended the search before it was done.
     """
 
     assignment: Assignment
@@ -41,6 +50,103 @@ class Decision:
     damage: Damage | None
     rounds: tuple[Round, ...]
     link: Link | None = None
+    objective: float = float("nan")
+    front: tuple[Point, ...] = ()
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """The plan that came closest to the hard limits, what it has of them, and its predicted damage."""
+
+    assignment: Assignment
+    limits: tuple[Checked, ...]
+    damage: float
+
+    @property
+    def excess(self) -> float:
+        """How much the limits are exceeded, each relative to itself."""
+        return sum(max(limit.value / max(limit.limit, 1e-9) - 1, 0.0) for limit in self.limits)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What deciding stands on.
+
+    propose: the best plan for a budget, these plans left out. inspect: a plan's structure, held
+    against the hard limits. measure: what it does to the output, repaired.
+    """
+
+    problem: Problem
+    propose: Callable[[Budget, Sequence[Assignment]], Outcome]
+    inspect: Callable[[Assignment, Price], Inspection]
+    measure: Callable[[Assignment], Damage]
+    stopped: Callable[[], bool]
+    listeners: Listeners = ()
+
+
+@dataclass
+class Deciding:
+    """Plans that were looked at, and what they taught.
+
+    budget: as tight as was learned. nearest: the plan that breaks the hard limits least. rounds:
+    plans that were repaired and measured.
+    """
+
+    bench: Bench
+    budget: Budget
+    nearest: NearMiss | None = None
+    rounds: list[Round] = field(default_factory=list)
+    _seen: dict[tuple[tuple[str, str], ...], Inspection] = field(default_factory=dict)
+
+    @property
+    def too_harsh(self) -> list[Round]:
+        """Plans that keep the hard limits and break the one on accuracy."""
+        return [found for found in self.rounds if not found.within_limit]
+
+    def within(self, damage: float | None) -> Decision | None:
+        """The best plan of so much added-up damage that keeps the hard limits where they count.
+
+        What is learned of the limits stays. None where no plan was found that keeps them.
+        """
+        cuts: list[Assignment] = []
+        for _ in range(MAX_LOOKS):
+            outcome = self.bench.propose(replace(self.budget, damage=damage), cuts)
+            plan = outcome.assignment if outcome.assignment is not None else outcome.closest or {}
+            price = self.bench.problem.total(plan)
+            assert price is not None, "strategies return plans that are possible"
+            found = self._inspected(plan, price)
+            if damage is not None and price.damage > damage * (1 + 1e-9) + 1e-12:
+                return None
+            if all(limit.met for limit in found.limits):
+                return Decision(plan, price, outcome, None, (), objective=found.objective)
+            self.missed(plan, price.damage, found.limits)
+            if outcome.assignment is None:
+                return None
+            cuts.append(plan)
+            self.budget = tightened(self.budget, found.limits)
+        return None
+
+    def missed(self, plan: Assignment, damage: float, limits: tuple[Checked, ...]) -> None:
+        """Remembers a plan that breaks a hard limit, where none came closer."""
+        miss = NearMiss(dict(plan), limits, damage)
+        if self.nearest is None or miss.excess < self.nearest.excess:
+            self.nearest = miss
+
+    def measured(self, found: Decision, limit: AccuracyLimit) -> Round:
+        """The plan's round: known from before, or measured now and put among them."""
+        for known in self.rounds:
+            if dict(known.assignment) == dict(found.assignment):
+                return known
+        damage = self.bench.measure(found.assignment)
+        self.rounds.append(Round(found.assignment, found.predicted, damage, not broken(damage, limit)))
+        return self.rounds[-1]
+
+    def _inspected(self, plan: Assignment, price: Price) -> Inspection:
+        key = tuple(sorted(plan.items()))
+        if key not in self._seen:
+            self._seen[key] = self.bench.inspect(plan, price)
+        return self._seen[key]
 
 
 def first_guess(limit: AccuracyLimit) -> float:
@@ -53,72 +159,58 @@ def broken(damage: Damage, limit: AccuracyLimit) -> bool:
     return suffered(damage, limit) > limit.value
 
 
-def decide_exact(problem: Problem, budget: Budget, seed: int) -> Decision | None:
-    """The best plan of EXACT values; None where the budget cannot be met."""
-    outcome = solve(problem, budget, seed)
-    if outcome.assignment is None:
-        return None
-    predicted = problem.total(outcome.assignment)
-    assert predicted is not None
-    return Decision(outcome.assignment, predicted, outcome, None, ())
+def decide(bench: Bench, budget: Budget, limit: AccuracyLimit | None) -> tuple[Decision | None, Deciding]:
+    """The best plan found that keeps every limit on the figures that count, and how it was found.
+
+    limit: on accuracy; None: only plans without damage. None in the place of a plan where none
+    keeps the limits.
+    """
+    deciding = Deciding(bench, budget)
+    if limit is None:
+        return deciding.within(None), deciding
+    return decide_lossy(deciding, limit), deciding
 
 
-def decide_lossy(
-    problem: Problem,
-    budget: Budget,
-    limit: AccuracyLimit,
-    measure: Callable[[Assignment], Damage],
-    seed: int,
-    listeners: Listeners = (),
-) -> Decision | None:
+def decide_lossy(deciding: Deciding, limit: AccuracyLimit) -> Decision | None:
     """The best plan found whose measured, cross-fitted damage keeps the limit.
 
-    problem: with damage scopes. The limit on added-up damage is moved between the largest that
-    held and the smallest that did not, as the measurements tell. None where no plan meets the
-    other limits; a plan that keeps everything has no damage and needs no measurement.
+    The limit on added-up damage is moved between the largest that held and the smallest that did
+    not, as the measurements tell. A plan that keeps everything has no damage and needs no
+    measurement.
     """
-    held, failed, best = 0.0, float("inf"), decide_exact(problem, replace(budget, damage=0.0), seed)
-    rounds: list[Round] = []
-    allowed = first_guess(limit)
+    held, failed, best = 0.0, float("inf"), deciding.within(0.0)
+    allowed, stopped = first_guess(limit), False
     for number in range(MAX_ROUNDS):
-        emit(listeners, Progress("decide", number, MAX_ROUNDS))
-        decision = decide_exact(problem, replace(budget, damage=allowed), seed)
-        if decision is None:
+        emit(deciding.bench.listeners, Progress("decide", number, MAX_ROUNDS))
+        stopped = deciding.bench.stopped()
+        if stopped:
+            break
+        found = deciding.within(allowed)
+        if found is None:
             if allowed >= failed:
                 break
             allowed = min(allowed * 2, 0.5 * (allowed + failed)) if failed < float("inf") else allowed * 2
             continue
-        measured = _known(rounds, decision.assignment)
-        if measured is None:
-            damage = measure(decision.assignment)
-            measured = Round(decision.assignment, decision.predicted, damage, not broken(damage, limit))
-            rounds.append(measured)
+        measured = deciding.measured(found, limit)
         if measured.within_limit:
             held = max(held, allowed)
-            if best is None or _better(decision, best, budget):
-                best = replace(decision, damage=measured.damage)
+            if best is None or found.objective < best.objective:
+                best = replace(found, damage=measured.damage)
         else:
-            failed = min(failed, decision.predicted.damage)
-        if not decision.assignment or failed - held < SMALLEST_STEP * held:
+            failed = min(failed, found.predicted.damage)
+        if not found.assignment or failed - held < SMALLEST_STEP * held:
             break
-        allowed = _next_limit(link_of(rounds, limit).allowed(limit), held, failed)
-    link = link_of(rounds, limit) if rounds else None
-    return None if best is None else replace(best, rounds=tuple(rounds), link=link)
+        allowed = _next_limit(link_of(deciding.rounds, limit).allowed(limit), held, failed)
+    if best is None:
+        return None
+    rounds = tuple(deciding.rounds)
+    return replace(best, rounds=rounds, link=link_of(rounds, limit) if rounds else None, stopped=stopped)
 
 
 def link_of(rounds: Sequence[Round], limit: AccuracyLimit) -> Link:
     """What these rounds say of the link between single damage, joint damage and the limit's figure."""
-    points = [Point(r.predicted.damage, r.damage.divergence, suffered(r.damage, limit)) for r in rounds]
+    points = [Measured(r.predicted.damage, r.damage.divergence, suffered(r.damage, limit)) for r in rounds]
     return estimated(points, limit)
-
-
-def _known(rounds: list[Round], assignment: Mapping[str, str]) -> Round | None:
-    return next((r for r in rounds if dict(r.assignment) == dict(assignment)), None)
-
-
-def _better(one: Decision, two: Decision, budget: Budget) -> bool:
-    objective = budget.objective
-    return objective_value(one.predicted, objective) < objective_value(two.predicted, objective)
 
 
 def _next_limit(wished: float, held: float, failed: float) -> float:

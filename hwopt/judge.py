@@ -7,8 +7,9 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, comparable
+from hwopt.held import Checked, check_limits, latency_that_counts, limits_of
 from hwopt.search.problem import Objective
-from hwopt.settle import Checked, Settled, check_limits, latency_that_counts, limits_of, measured_anew
+from hwopt.settle import Settled, measured_anew
 from hwopt.work import Work
 
 

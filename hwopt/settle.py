@@ -6,28 +6,38 @@ and the cross-fitted damage dispose. A limit that breaks there tightens the sear
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from hwopt.assess import Assessment, OracleAnswer, comparable
+from hwopt.assess import Assessment, OracleAnswer
 from hwopt.damage import Damage
-from hwopt.decide import Decision, decide_exact, decide_lossy
+from hwopt.decide import Bench, Decision, decide
 from hwopt.errors import BudgetNotMet
 from hwopt.harm import WRITTEN_EFFORT, Harm
+from hwopt.held import (
+    Checked,
+    Inspection,
+    check_limits,
+    exchange,
+    first_budget,
+    limits_of,
+    objective_that_counts,
+    tightened,
+)
+from hwopt.propose import propose
+from hwopt.refusal import not_met
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
 from hwopt.rewrite import chosen_values, rewrite
-from hwopt.scope import Assignment, Problem
-from hwopt.search.problem import Budget, Objective
+from hwopt.scope import Assignment, Price, Problem
+from hwopt.search.problem import Budget, Objective, Outcome
 from hwopt.trace import Listeners
 from hwopt.work import Work
 
-MAX_ATTEMPTS = 4
-TIGHTER = 0.995  # a limit that broke is tightened by its excess, and by this much more
-NOISE = 1e-9  # oracles that ship are deterministic: anything above rounding is a difference
+MAX_ATTEMPTS = 4  # plans that are repaired on all samples for one that keeps the limits
 
 
 @dataclass(frozen=True)
@@ -40,20 +50,6 @@ class Data:
     reference: Reference
     harm: Harm
     unquantised: str = ""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """One limit on the figure that counts. source: predicted, compiled, measured or computed."""
-
-    name: str
-    limit: float
-    value: float
-    source: str
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.limit * (1 + NOISE)
 
 
 @dataclass(frozen=True)
@@ -97,28 +93,48 @@ def settle(
     oracle_before = work.ask([work.model])[0]
     targets = limits_of(work, oracle_before)
     budget = first_budget(work, targets, exchange(work, base, problem))
-    last: Settled | None = None
+    bench = _bench(work, base, problem, data, oracle_before, targets, listeners)
     for _ in range(MAX_ATTEMPTS):
-        decision = _decide(work, problem, budget, data, listeners)
+        decision, deciding = decide(bench, budget, None if data is None else work.limit)
         if decision is None:
-            break
-        last = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
-        if all(limit.met for limit in last.limits):
-            return last
-        budget = tightened(budget, last.limits)
-    raise BudgetNotMet(_closest(work, problem, targets, last))
+            raise BudgetNotMet(not_met(deciding, work.limit))
+        settled = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
+        if all(limit.met for limit in settled.limits):
+            return settled
+        # Fitted weights may weigh more than those that were looked at: they compress less.
+        deciding.missed(decision.assignment, decision.predicted.damage, settled.limits)
+        budget = tightened(deciding.budget, settled.limits)
+    raise BudgetNotMet(not_met(deciding, work.limit))
 
 
-def _decide(
-    work: Work, problem: Problem, budget: Budget, data: Data | None, listeners: Listeners
-) -> Decision | None:
-    if data is None or work.limit is None:
-        return decide_exact(problem, budget, work.settings.seed)
+def _bench(
+    work: Work,
+    base: ir.Model,
+    problem: Problem,
+    data: Data | None,
+    oracle_before: OracleAnswer,
+    targets: Mapping[str, float],
+    listeners: Listeners,
+) -> Bench:
+    """What deciding about this run's model stands on."""
+
+    def inspect(assignment: Assignment, price: Price) -> Inspection:
+        model = rewrite(base, chosen_values(problem.choices, assignment))
+        after, oracle_after = work.assess(model), work.ask([model])[0]
+        limits = check_limits(targets, after, oracle_before, oracle_after)
+        if work.settings.objective == Objective.DAMAGE:
+            return Inspection(limits, price.damage)
+        figure = objective_that_counts(work.settings.objective, after, oracle_before, oracle_after)
+        return Inspection(limits, figure)
 
     def measure(assignment: Assignment) -> Damage:
+        assert data is not None, "only plans for data are measured"
         return data.harm.of_plan(problem.choices, assignment)
 
-    return decide_lossy(problem, budget, work.limit, measure, work.settings.seed, listeners)
+    def proposal(budget: Budget, cuts: Sequence[Assignment]) -> Outcome:
+        return propose(work, problem, budget, cuts, listeners)
+
+    return Bench(problem, proposal, inspect, measure, work.stop, listeners)
 
 
 def carry_out(
@@ -149,130 +165,3 @@ def measured_anew(work: Work, settled: Settled, model: ir.Model) -> Settled:
     targets = limits_of(work, settled.oracle_before)
     checked = check_limits(targets, after, settled.oracle_before, oracle_after)
     return replace(settled, model=model, after=after, oracle_after=oracle_after, limits=checked)
-
-
-def limits_of(work: Work, oracle: OracleAnswer) -> dict[str, float]:
-    """The hard limits in absolute terms: microseconds and bytes."""
-    chosen, before = work.settings, work.before
-    latency = before.latency_us.value
-    if oracle.measurement is not None:
-        latency = oracle.measurement.latency_us
-    bounds = {
-        "max_latency": (chosen.latency, latency),
-        "max_memory": (chosen.memory, float(before.memory.peak_bytes)),
-        "max_size": (chosen.size, float(before.weight_bytes)),
-        "max_footprint": (chosen.footprint, float(before.footprint_bytes)),
-    }
-    return {name: bound.against(figure) for name, (bound, figure) in bounds.items() if bound is not None}
-
-
-def exchange(work: Work, base: ir.Model, problem: Problem) -> float:
-    """Microseconds of the search's tables per microsecond of the figure that counts.
-
-    The tables were taught by the oracle about the canonical model, not about the input, so that is
-    where both are compared.
-    """
-    answer, tables = work.ask([base])[0], problem.total({})
-    if answer.measurement is None or tables is None:
-        return 1.0
-    return tables.latency_us.value / max(answer.measurement.latency_us, 1e-9)
-
-
-def first_budget(work: Work, targets: Mapping[str, float], exchanged: float = 1.0) -> Budget:
-    """The limits as the search's tables speak of them: predicted latency, peaks without layout.
-
-    exchanged: what `exchange` says of latency.
-    """
-    latency = targets.get("max_latency")
-    if latency is not None:
-        latency *= exchanged
-    memory, size, footprint = (targets.get(n) for n in ("max_memory", "max_size", "max_footprint"))
-    return Budget(
-        objective=work.settings.objective,
-        latency_us=latency,
-        peak_bytes=None if memory is None else int(memory),
-        weight_bytes=None if size is None else int(size),
-        footprint_bytes=None if footprint is None else int(footprint),
-    )
-
-
-def check_limits(
-    targets: Mapping[str, float], after: Assessment, oracle_before: OracleAnswer, oracle_after: OracleAnswer
-) -> tuple[Checked, ...]:
-    """Each limit with the figure that counts for it.
-
-    Latency: the oracle's where it can run the whole model before and after, else the
-    prediction plus its spread.
-    """
-    figures = {
-        "max_latency": latency_that_counts(after, oracle_before, oracle_after),
-        "max_memory": (float(after.memory.peak_bytes), "computed"),
-        "max_size": (float(after.weight_bytes), "computed"),
-        "max_footprint": (float(after.footprint_bytes), "computed"),
-    }
-    return tuple(Checked(name, limit, *figures[name]) for name, limit in targets.items())
-
-
-def latency_that_counts(
-    assessment: Assessment, oracle_before: OracleAnswer, oracle_after: OracleAnswer
-) -> tuple[float, str]:
-    """(microseconds, source)."""
-    if comparable(oracle_before, oracle_after) and oracle_after.measurement is not None:
-        return oracle_after.measurement.latency_us, oracle_after.source.value
-    predicted = assessment.latency_us
-    return predicted.value + predicted.spread, predicted.source.value
-
-
-def tightened(budget: Budget, limits: tuple[Checked, ...]) -> Budget:
-    """The budget with every limit that broke on the figure that counts moved in by its excess."""
-    for limit in limits:
-        if limit.met:
-            continue
-        shrink = TIGHTER * limit.limit / limit.value
-        if limit.name == "max_latency" and budget.latency_us is not None:
-            budget = replace(budget, latency_us=budget.latency_us * shrink)
-        elif limit.name == "max_memory" and budget.peak_bytes is not None:
-            budget = replace(budget, peak_bytes=int(budget.peak_bytes * shrink))
-        elif limit.name == "max_size" and budget.weight_bytes is not None:
-            budget = replace(budget, weight_bytes=int(budget.weight_bytes * shrink))
-        elif limit.name == "max_footprint" and budget.footprint_bytes is not None:
-            budget = replace(budget, footprint_bytes=int(budget.footprint_bytes * shrink))
-    return budget
-
-
-_OBJECTIVES = {
-    "max_latency": Objective.LATENCY,
-    "max_memory": Objective.MEMORY,
-    "max_size": Objective.SIZE,
-    "max_footprint": Objective.FOOTPRINT,
-}
-
-
-def _closest(work: Work, problem: Problem, targets: Mapping[str, float], last: Settled | None) -> str:
-    """One line: the limit that breaks, and how near the best plan comes to it."""
-    if last is not None:
-        worst = max(last.limits, key=lambda limit: limit.value / max(limit.limit, 1e-9))
-        name, limit, value = worst.name, worst.limit, worst.value
-        steps = dict(last.decision.assignment)
-    else:
-        name, limit = next(iter(targets.items()))
-        budget = Budget(_OBJECTIVES[name], damage=0.0 if work.limit is None else work.limit.value)
-        best = decide_exact(problem, budget, work.settings.seed)
-        assert best is not None, "without limits, keeping everything is a plan"
-        price = best.predicted
-        value = {
-            "max_latency": price.latency_us.value,
-            "max_memory": float(price.peak_bytes),
-            "max_size": float(price.weight_bytes),
-            "max_footprint": float(price.peak_bytes + price.weight_bytes),
-        }[name]
-        steps = dict(best.assignment)
-    unit = "us" if name == "max_latency" else "bytes"
-    listed = (
-        ", ".join(f"{choice}={value}" for choice, value in sorted(steps.items())[:8]) or "keep everything"
-    )
-    more = f" and {len(steps) - 8} more" if len(steps) > 8 else ""
-    flag = "--" + name.replace("_", "-")
-    return (
-        f"{flag} {limit:,.4g} {unit} cannot be met: the closest plan has {value:,.4g} {unit} ({listed}{more})"
-    )

@@ -15,6 +15,7 @@ from hwopt.errors import BadInput, BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.finish import require_within
 from hwopt.harm import Harm, Judging
+from hwopt.held import first_budget, limits_of
 from hwopt.judge import better, unchanged
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
@@ -27,7 +28,7 @@ from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.search.problem import Outcome
-from hwopt.settle import Data, Settled, carry_out, first_budget, limits_of, settle
+from hwopt.settle import Data, Settled, carry_out, settle
 from hwopt.trace import Listeners
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
 from hwopt.work import Work

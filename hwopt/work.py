@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +29,7 @@ from hwopt.plan import Plan, read_plan
 from hwopt.quantize import require_opset
 from hwopt.registry import load_target, make_oracle, select_passes
 from hwopt.replay import with_options
+from hwopt.search.problem import never
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
 from hwopt.target import Target
 
@@ -58,6 +59,7 @@ class Work:
     replayed: Plan | None
     settings: Settings
     before: Assessment
+    stop: Callable[[], bool] = never  # asked between steps of long work; true: end it with the best so far
 
     @property
     def metric(self) -> UserMetric | None:

@@ -1,0 +1,52 @@
+"""Words for a budget that cannot be met: which limit, how near a plan comes to it, and what would meet it."""
+
+from __future__ import annotations
+
+from hwopt.decide import Deciding, Round
+from hwopt.held import Checked
+from hwopt.link import suffered
+from hwopt.scope import Assignment
+from hwopt.settings import AccuracyLimit
+
+_LISTED = 8  # steps of a plan that a message spells out
+
+
+def not_met(deciding: Deciding, limit: AccuracyLimit | None) -> str:
+    """One line that names the closest plan of those that were looked at."""
+    told = []
+    nearest = deciding.nearest
+    if nearest is not None:
+        worst = max(nearest.limits, key=lambda found: found.value / max(found.limit, 1e-9))
+        damage = f" at a damage of {nearest.damage:.3g}" if nearest.damage > 0 else ""
+        told.append(
+            f"{_flag(worst.name)} {_figure(worst, worst.limit)} cannot be met: the closest plan has "
+            f"{_figure(worst, worst.value)}{damage} ({steps_listed(nearest.assignment)})"
+        )
+    mildest = min(deciding.too_harsh, key=lambda found: found.damage.divergence, default=None)
+    if mildest is not None and limit is not None:
+        told.append(_too_harsh(mildest, limit))
+    return "; ".join(told) or "no plan keeps the limits"
+
+
+def _too_harsh(found: Round, limit: AccuracyLimit) -> str:
+    return (
+        f"the mildest plan that meets the other limits has {suffered(found.damage, limit):.3g} where "
+        f"{_flag(limit.name)} allows {limit.value:g} ({steps_listed(found.assignment)})"
+    )
+
+
+def steps_listed(assignment: Assignment) -> str:
+    """The first steps of a plan, for a message."""
+    steps = [f"{choice}={value}" for choice, value in sorted(assignment.items())]
+    if not steps:
+        return "keep everything"
+    more = f" and {len(steps) - _LISTED} more" if len(steps) > _LISTED else ""
+    return ", ".join(steps[:_LISTED]) + more
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _figure(limit: Checked, value: float) -> str:
+    return f"{value:,.4g} {'us' if limit.name == 'max_latency' else 'bytes'}"
