@@ -11,13 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
+from hwopt.search.problem import never
+
 TIME_LIMIT = "time limit"
 ASKED = "asked"
-
-
-def never() -> bool:
-    """A run that nobody stops."""
-    return False
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,8 +29,8 @@ from hwopt.plan import Plan, read_plan
 from hwopt.quantize import require_opset
 from hwopt.registry import load_target, make_oracle, select_passes
 from hwopt.replay import with_options
-from hwopt.search.problem import never
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
+from hwopt.stopping import Stop
 from hwopt.target import Target
 
 ModelLike = str | Path | ir.Model
@@ -44,7 +44,8 @@ class Work:
 
     model: the input, its nodes carrying places; never edited. path: "" for a model that came
     from memory. oracle: the target's, or why it cannot be asked. limit: what LOSSY values may
-    cost, None without calibration data, when only EXACT values are made.
+    cost, None without calibration data, when only EXACT values are made. stop: asked between the
+    steps of long work; true: end it with the best so far.
     """
 
     model: ir.Model
@@ -59,7 +60,7 @@ class Work:
     replayed: Plan | None
     settings: Settings
     before: Assessment
-    stop: Callable[[], bool] = never  # asked between steps of long work; true: end it with the best so far
+    stop: Stop = field(default_factory=Stop)
 
     @property
     def metric(self) -> UserMetric | None:
