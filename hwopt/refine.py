@@ -9,9 +9,9 @@ import onnx_ir as ir
 from hwopt.cost.learned import Learned
 from hwopt.damage_tables import DamageTables
 from hwopt.price import Drafts
+from hwopt.propose import propose
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem
-from hwopt.search.milp import solve
 from hwopt.search.problem import Budget
 from hwopt.trace import Listeners, Progress, emit
 from hwopt.work import Work
@@ -40,7 +40,7 @@ def refined(
     seen: list[dict[str, str]] = []
     for number in range(ROUNDS):
         emit(listeners, Progress("refine", number, ROUNDS))
-        if proposal is None or proposal in seen:
+        if proposal is None or proposal in seen or work.stop():
             break
         seen.append(proposal)
         taught = _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned)
@@ -48,7 +48,7 @@ def refined(
         problem = _with(drafts.problem(learned), damage)
         if number > 0 and not taught and not measured:
             break
-        outcome = solve(problem, budget, work.settings.seed)
+        outcome = propose(work, problem, budget)
         proposal = None if outcome.assignment is None else dict(outcome.assignment)
     return problem
 
