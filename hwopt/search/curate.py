@@ -58,7 +58,9 @@ def curate(problem: Problem, keep: Pinned = frozenset()) -> Curated:
     the first. A plan that is cut off for reasons of its own does not cut off what it dominates:
     curated problems do not bring that back.
     """
-    whole = joined(arrays(problem))
+    whole = arrays(problem)
+    if not any(value.risk == Risk.RETRAIN for choice in problem.choices for value in choice.values):
+        whole = joined(whole)  # tighter; not with values that damage tables do not have until they are opened
     table = _Curation(whole.with_steps(steps_that_matter(whole)), _fixed(problem.choices, keep))
     table.run()
     dropped = tuple(table.dropped(problem.choices))

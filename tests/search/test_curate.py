@@ -132,3 +132,19 @@ def test_candidates_that_need_training_are_found_as_before(seed: int) -> None:
         assert after.predicted.latency_us.value == pytest.approx(before.predicted.latency_us.value)
     ordinary = optimum(all_of(without_retrain(problem)), budget)
     assert optimum(all_of(without_retrain(curated)), budget) == pytest.approx(ordinary)
+
+
+def test_a_value_that_only_one_in_need_of_training_wants_stays() -> None:
+    first, second = choice(0, 1), choice(1, 1)
+    second = replace(second, values=(replace(second.values[0], risk=Risk.RETRAIN),))
+    table: dict[tuple[str, ...], Price] = {
+        (KEEP, KEEP): price(9),
+        ("v0", KEEP): price(10),
+        (KEEP, "v0"): price(8),
+        ("v0", "v0"): price(1),
+    }
+    known: dict[tuple[str, ...], Price] = {(KEEP,): NOTHING}
+    scopes = (Scope("s", ("c0", "c1"), table), Scope("damage:c1", ("c1",), known))
+    problem = Problem((first, second), scopes, NOTHING)
+    assert curate(problem).dropped == ()
+    assert curate(without_retrain(problem)).dropped == (Dropped("c0", "v0", KEEP),)
