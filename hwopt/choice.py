@@ -62,6 +62,8 @@ class Value:
     parameters: what a reader of the plan wants to know; never needed to replay.
     strength: how much it takes away (a share, more is harsher), where the values of the pass
         within the choice differ in that alone; None where they do not.
+    widths: of every channel group that gets another width, by the id of its own width choice:
+        (channels before, channels after).
     """
 
     choice: str
@@ -74,6 +76,7 @@ class Value:
     rewrite: Callable[[ir.Model], None] = field(compare=False, repr=False)
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     strength: float | None = None
+    widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

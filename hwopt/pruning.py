@@ -30,6 +30,11 @@ class Resizing:
     new: int
 
 
+def new_widths(plan: Sequence[Resizing]) -> dict[str, tuple[int, int]]:
+    """The width choice of every group that a plan resizes, with its channels before and after."""
+    return {step.ref.choice: (step.old, step.new) for step in plan}
+
+
 def why_not(found: NamedGroup) -> str:
     """Why a group cannot be pruned and repaired; empty where it can."""
     readers = found.group.slots_on("in")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -147,6 +147,7 @@ def width_value(item: Pass, found: NamedGroup, width: int, rewrite: Callable[[ir
         rewrite=rewrite,
         parameters={"from": found.group.width, "to": width},
         strength=1.0 - width / found.group.width if lossy else None,
+        widths={found.ref.choice: (found.group.width, width)},
     )
 
 
@@ -212,6 +213,8 @@ def whole_model_value(
     rewrite: Callable[[ir.Model], None],
     parameters: dict[str, Parameter],
     strength: float | None = None,
+    *,
+    widths: Mapping[str, tuple[int, int]],
 ) -> Value:
     """A value of the one choice about all channel groups at once."""
     return Value(
@@ -225,4 +228,5 @@ def whole_model_value(
         rewrite=rewrite,
         parameters=parameters,
         strength=strength,
+        widths=widths,
     )

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from hwopt.channels import Blocked
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
-from hwopt.pruning import Resizing, pad_to, prune_to, resize_many, why_not
+from hwopt.pruning import Resizing, new_widths, pad_to, prune_to, resize_many, why_not
 from hwopt.target import Target
 from hwopt.widths import (
     LEAST_ALIGNED,
@@ -70,7 +70,8 @@ class AlignChannels(Pass):
                     risk = Risk.LOSSY if lossy else Risk.EXACT
                     places = [p for found in groups if _touched(found, plan) for p in found.places]
                     yield whole_model_value(self, name, risk, places, partial(resize_many, plan=plan),
-                                            {"multiple": multiple, "groups": len(plan)})  # fmt: skip
+                                            {"multiple": multiple, "groups": len(plan)},
+                                            widths=new_widths(plan))  # fmt: skip
 
 
 def padded_widths(width: int, multiples: Sequence[int]) -> list[int]:
