@@ -137,8 +137,19 @@ class Tables:
         latency, weights, macs, damage, peak = np.ascontiguousarray(table.T)
         return _figures(latency, weights, peak, macs, damage)
 
+    def held(self, codes: NDArray[np.integer]) -> Floats:
+        """Bytes alive at every step that can hold the peak [plans, steps]."""
+        parts = [self._whole(codes[at : at + CHUNK])[:, 4:] for at in range(0, len(codes), CHUNK)]
+        return np.concatenate(parts) if parts else np.zeros((0, self._steps))
+
     def _chunk(self, codes: NDArray[np.integer]) -> Floats:
         """[plans, 5]: the sums, then the peak."""
+        sums = self._whole(codes)
+        peak = sums[:, 4:].max(1) if self._steps else np.zeros(len(codes))
+        return np.column_stack((sums[:, :4], peak))
+
+    def _whole(self, codes: NDArray[np.integer]) -> Floats:
+        """[plans, 4 + steps]: the sums, then what is alive at each step."""
         turned = np.ascontiguousarray(codes.T, dtype=np.int64)
         sums = np.empty((len(codes), len(self._base)))
         sums[:] = self._base
@@ -147,8 +158,7 @@ class Tables:
             sums[:, :4] += lookup.sums.take(rows, axis=0)
             if lookup.held.shape[1]:
                 sums[:, lookup.span] += lookup.held.take(rows, axis=0)
-        peak = sums[:, 4:].max(1) if self._steps else np.zeros(len(codes))
-        return np.column_stack((sums[:, :4], peak))
+        return sums
 
 
 @dataclass(frozen=True)
