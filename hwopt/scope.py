@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hwopt.choice import KEEP, Choice
 from hwopt.estimate import Estimate, Source, total
@@ -58,11 +58,18 @@ class Scope:
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything a search needs: the choices, their tables, and what no choice touches."""
+    """Everything a search needs: the choices, their tables, and what no choice touches.
+
+    start: a plan that is possible: {} unless somebody said that a choice may not keep. wishes: (choice,
+    value) that somebody prefers, all together for no more than this share of the objective: within.
+    """
 
     choices: tuple[Choice, ...]
     scopes: tuple[Scope, ...]
     fixed: Price
+    start: Assignment = field(default_factory=dict)
+    wishes: tuple[tuple[str, str], ...] = ()
+    within: float = 0.0
 
     def total(self, assignment: Assignment) -> Price | None:
         """The whole model's price: sums, memory step by step. None where it is impossible."""

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import cast
 
 from hwopt.errors import BadInput
+from hwopt.search.obeying import obeying
 from hwopt.search.problem import Strategy
 from hwopt.wording import unknown
 
@@ -23,4 +24,4 @@ def strategy(name: str) -> Strategy:
     """The strategy of that name. Raises BadInput for a name that there is none of."""
     if name not in _MODULES:
         raise BadInput(unknown("--search", name, NAMES))
-    return cast(Strategy, import_module(f"hwopt.search.{_MODULES[name]}").search)
+    return obeying(cast(Strategy, import_module(f"hwopt.search.{_MODULES[name]}").search))
