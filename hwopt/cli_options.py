@@ -130,6 +130,10 @@ TimeLimit = Annotated[
     str | None,
     typer.Option(metavar="90s|10m|1h", help="Stop searching then, and write the best plan so far."),
 ]
+HintsFile = Annotated[
+    Path | None,
+    typer.Option("--hints", metavar="FILE", help="What you know better: a TOML file that pins or forbids."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from hwopt.accuracy import Metric
 from hwopt.errors import BadInput
+from hwopt.hints import Hints, read_hints
 from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound, seconds
 from hwopt.metric import UserMetric, user_metric
 from hwopt.search.problem import Objective
@@ -20,6 +23,7 @@ from hwopt.search.strategies import NAMES as STRATEGIES
 from hwopt.wording import unknown
 
 Limit = str | float | Bound | None
+Checked = TypeVar("Checked")
 DEFAULT_DROP = 0.01
 DEFAULT_DIVERGENCE = 0.02
 DEFAULT_RANKING = "obs"
@@ -27,16 +31,71 @@ RANKINGS = (DEFAULT_RANKING, "activation", "magnitude")
 PRECISIONS = ("int8",)
 
 
+class Options(TypedDict, total=False):
+    """What a caller may ask of a run; on the command line the same names stand with dashes.
+
+    Limits on latency are microseconds or texts such as "5ms" and "-30%", those on memory bytes or
+    texts such as "2MB". Where nothing is said, `Settings` says what holds.
+    """
+
+    input_shapes: Mapping[str, Sequence[int]] | None
+    """Shapes of dynamic inputs, by name."""
+    max_drop: float | None
+    """Largest drop of accuracy, a fraction; needs labels or a metric."""
+    max_divergence: float | None
+    """Largest divergence of the outputs."""
+    max_latency: Limit
+    max_memory: Limit
+    """Largest arena of activations."""
+    max_size: Limit
+    """Largest size of the encoded weights."""
+    max_footprint: Limit
+    """Arena and weights together."""
+    minimize: str
+    """latency, memory, size, footprint or damage."""
+    passes: Sequence[str]
+    """Only these passes."""
+    disable: Sequence[str]
+    """All passes but these."""
+    plan: str | Path | None
+    """A plan file to replay in the place of a search."""
+    seed: int
+    allow_unpriced: bool
+    """Accept a latency limit where operators have no price."""
+    refine: int
+    """How many subgraphs of a model the oracle may be asked for where it has no figure for the whole;
+    0: it is never asked, and every figure is predicted."""
+    cost_model: str | Path | None
+    """A file to price with instead of the one that the target pins, loaded in a process of its own."""
+    quantize: str | None
+    """The precision of the written file: int8, as QDQ; None: the input's own."""
+    allow_interface_change: bool
+    """Shapes of inputs may change."""
+    allow_retrain: bool
+    """A candidate for training may be written beside the result."""
+    metric: str | Metric | None
+    """A function, or MODULE:FUNCTION, in the place of top-1 (`hwopt.metric`)."""
+    tune: int
+    """Gradient steps on the chosen plan's weights, 0 for closed form alone."""
+    augment: int
+    """Cropped and flipped copies of every calibration image."""
+    ranking: str
+    """What decides which channels go: obs, activation or magnitude."""
+    search: str
+    """The strategy (`hwopt.search.strategies`)."""
+    evaluations: int | None
+    """Plans that the strategy may look at; None: as many as it thinks right."""
+    time_limit: str | float | None
+    """Seconds, or a text such as "10m", after which the best plan so far is written."""
+    hints: str | Path | None
+    """A TOML file with what an expert knows: pinned values, forbidden passes ... (`hwopt.hints`)."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One run's options. Bounds are absolute, or relative to the input's own figure.
+    """One run's options, checked: what `Options` says, as the engine reads it.
 
-    refine: how many subgraphs may be measured exactly; 0: the oracle is never asked. cost_model: a
-    file to load instead of the pinned one. quantize: the precision of the written file, None for
-    the input's own. tune: gradient steps on the chosen plan's weights, 0 for closed form alone.
-    augment: copies of every calibration image that are cropped and flipped. ranking: what decides
-    which channels go. metric: the user's own, in the place of top-1. search: the strategy; evaluations:
-    plans that it may look at, None for its own number. time_limit: seconds of wall-clock time.
+    Bounds are absolute, or relative to the input's own figure; time_limit is in seconds.
     """
 
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -64,6 +123,7 @@ class Settings:
     search: str = DEFAULT_SEARCH
     evaluations: int | None = None
     time_limit: float | None = None
+    hints: Hints | None = None
 
     @property
     def wanted(self) -> tuple[Objective, ...]:
@@ -77,90 +137,90 @@ class Settings:
         return tuple(dict.fromkeys([self.objective, *(o for o, bound in limited if bound is not None)]))
 
 
-def settings(
-    *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    passes: Sequence[str] = (),
-    disable: Sequence[str] = (),
-    minimize: str = "latency",
-    max_latency: Limit = None,
-    max_memory: Limit = None,
-    max_size: Limit = None,
-    max_footprint: Limit = None,
-    max_drop: float | None = None,
-    max_divergence: float | None = None,
-    seed: int = 0,
-    allow_unpriced: bool = False,
-    plan: str | Path | None = None,
-    refine: int = DEFAULT_REFINE,
-    cost_model: str | Path | None = None,
-    quantize: str | None = None,
-    allow_interface_change: bool = False,
-    allow_retrain: bool = False,
-    metric: str | Metric | None = None,
-    tune: int = 0,
-    augment: int = 0,
-    ranking: str = DEFAULT_RANKING,
-    search: str = DEFAULT_SEARCH,
-    evaluations: int | None = None,
-    time_limit: str | float | None = None,
-) -> Settings:
-    """Checks every option. Raises BadInput naming the first that cannot be used."""
+def settings(**options: Unpack[Options]) -> Settings:
+    """Checks every option. Raises BadInput naming the first that cannot be used.
+
+    Raises TypeError, as any function does, for an option that there is none of.
+    """
+    for name in options.keys() - Options.__annotations__.keys():
+        raise TypeError(unknown("option", name, Options.__annotations__))
+    plain = Settings()
+    chosen = Settings(
+        input_shapes=_shapes(options.get("input_shapes")),
+        passes=tuple(options.get("passes", ())),
+        disable=tuple(options.get("disable", ())),
+        objective=_objective(options.get("minimize", plain.objective.value)),
+        latency=_optional(latency_bound, options.get("max_latency")),
+        memory=_optional(partial(bytes_bound, name="--max-memory"), options.get("max_memory")),
+        size=_optional(partial(bytes_bound, name="--max-size"), options.get("max_size")),
+        footprint=_optional(partial(bytes_bound, name="--max-footprint"), options.get("max_footprint")),
+        max_drop=_optional(partial(fraction, name="--max-drop"), options.get("max_drop")),
+        max_divergence=options.get("max_divergence"),
+        seed=options.get("seed", plain.seed),
+        allow_unpriced=options.get("allow_unpriced", False),
+        plan=_optional(Path, options.get("plan")),
+        refine=options.get("refine", plain.refine),
+        cost_model=_optional(Path, options.get("cost_model")),
+        quantize=options.get("quantize"),
+        allow_interface_change=options.get("allow_interface_change", False),
+        allow_retrain=options.get("allow_retrain", False),
+        metric=_optional(user_metric, options.get("metric")),
+        tune=options.get("tune", plain.tune),
+        augment=options.get("augment", plain.augment),
+        ranking=options.get("ranking", plain.ranking),
+        search=options.get("search", plain.search),
+        evaluations=options.get("evaluations"),
+        time_limit=_optional(seconds, options.get("time_limit")),
+        hints=_optional(read_hints, options.get("hints")),
+    )
+    _require_sense(chosen)
+    return chosen
+
+
+def _optional(check: Callable[[Any], Checked], given: object) -> Checked | None:
+    """What was given, checked; None stays None. (mypy makes `object` of a variable for a union.)"""
+    return None if given is None else check(given)
+
+
+def _shapes(given: Mapping[str, Sequence[int]] | None) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(int(d) for d in shape) for name, shape in (given or {}).items()}
+
+
+def _objective(name: str) -> Objective:
     try:
-        objective = Objective(minimize)
+        return Objective(name)
     except ValueError:
         known = ", ".join(o.value for o in Objective)
-        raise BadInput(f"--minimize {minimize}: choose one of {known}") from None
-    _not_negative("--seed", seed, "a number that is not negative")
-    _not_negative("--refine", refine, "a number of subgraphs, 0 for none")
-    _not_negative("--tune", tune, "a number of gradient steps, 0 for none")
-    _not_negative("--augment", augment, "a number of copies of every image, 0 for none")
-    if quantize is not None and quantize not in PRECISIONS:
-        raise BadInput(f"--quantize {quantize}: choose one of {', '.join(PRECISIONS)}")
-    if ranking not in RANKINGS:
-        raise BadInput(unknown("--ranking", ranking, RANKINGS))
-    if search not in STRATEGIES:
-        raise BadInput(unknown("--search", search, STRATEGIES))
-    if evaluations is not None and evaluations < 1:
-        raise BadInput(f"--evaluations {evaluations}: give a number of plans, 1 or more")
-    if allow_retrain and not any((max_latency, max_memory, max_size, max_footprint)):
+        raise BadInput(f"--minimize {name}: choose one of {known}") from None
+
+
+def _require_sense(chosen: Settings) -> None:
+    """Raises BadInput for the first option that names nothing, or means nothing beside the others."""
+    _not_negative("--seed", chosen.seed, "a number that is not negative")
+    _not_negative("--refine", chosen.refine, "a number of subgraphs, 0 for none")
+    _not_negative("--tune", chosen.tune, "a number of gradient steps, 0 for none")
+    _not_negative("--augment", chosen.augment, "a number of copies of every image, 0 for none")
+    if chosen.max_divergence is not None and not chosen.max_divergence >= 0:
+        raise BadInput(f"--max-divergence {chosen.max_divergence}: give a number that is not negative")
+    if chosen.evaluations is not None and chosen.evaluations < 1:
+        raise BadInput(f"--evaluations {chosen.evaluations}: give a number of plans, 1 or more")
+    if chosen.quantize is not None and chosen.quantize not in PRECISIONS:
+        raise BadInput(f"--quantize {chosen.quantize}: choose one of {', '.join(PRECISIONS)}")
+    for option, name, known in (
+        ("--ranking", chosen.ranking, RANKINGS),
+        ("--search", chosen.search, STRATEGIES),
+    ):
+        if name not in known:
+            raise BadInput(unknown(option, name, known))
+    if chosen.allow_retrain and not any((chosen.latency, chosen.memory, chosen.size, chosen.footprint)):
         raise BadInput(
             "--allow-retrain: a candidate is the mildest plan within a limit: give --max-latency, "
             "--max-memory, --max-size or --max-footprint"
         )
-    if tune and find_spec("torch") is None:
+    if chosen.tune and find_spec("torch") is None:
         raise BadInput(
             "--tune takes gradient steps with PyTorch: pip install 'hwopt[train]', or leave it out"
         )
-    if max_divergence is not None and not max_divergence >= 0:
-        raise BadInput(f"--max-divergence {max_divergence}: give a number that is not negative")
-    return Settings(
-        input_shapes={name: tuple(int(d) for d in shape) for name, shape in (input_shapes or {}).items()},
-        passes=tuple(passes),
-        disable=tuple(disable),
-        objective=objective,
-        latency=None if max_latency is None else latency_bound(max_latency),
-        memory=None if max_memory is None else bytes_bound(max_memory, "--max-memory"),
-        size=None if max_size is None else bytes_bound(max_size, "--max-size"),
-        footprint=None if max_footprint is None else bytes_bound(max_footprint, "--max-footprint"),
-        max_drop=None if max_drop is None else fraction(max_drop, "--max-drop"),
-        max_divergence=max_divergence,
-        seed=seed,
-        allow_unpriced=allow_unpriced,
-        plan=None if plan is None else Path(plan),
-        refine=refine,
-        cost_model=None if cost_model is None else Path(cost_model),
-        quantize=quantize,
-        allow_interface_change=allow_interface_change,
-        allow_retrain=allow_retrain,
-        metric=None if metric is None else user_metric(metric),
-        tune=tune,
-        augment=augment,
-        ranking=ranking,
-        search=search,
-        evaluations=evaluations,
-        time_limit=None if time_limit is None else seconds(time_limit),
-    )
 
 
 def _not_negative(option: str, number: int, wanted: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -171,9 +172,16 @@ def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[D
 
 def make_plan(work: Work, found: Found, settled: Settled) -> Plan:
     """The plan that gives this result when it is replayed."""
-    kept = settled.model is work.model
-    folds = () if kept else found.folds
-    values = [*folds, *chosen_values(found.choices, settled.decision.assignment)]
+    folds = () if settled.model is work.model else found.folds
+    values = chosen_values(found.choices, settled.decision.assignment)
+    return plan_of(work, [*folds, *values], settled.tuned)
+
+
+def plan_of(work: Work, values: Sequence[Value], tuned: int) -> Plan:
+    """The plan of these values, in their order, made for this run's material.
+
+    tuned: gradient steps that go with it.
+    """
     pin = work.target.cost_model
     return Plan(
         model_sha256=work.sha256,
@@ -183,5 +191,5 @@ def make_plan(work: Work, found: Found, settled: Settled) -> Plan:
         calibration=None if work.calibration is None else work.calibration.fingerprint,
         seed=work.settings.seed,
         steps=steps_of(values),
-        options=plan_options(work.settings, settled.tuned),
+        options=plan_options(work.settings, tuned),
     )

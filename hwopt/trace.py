@@ -7,7 +7,7 @@ listeners that a caller adds. Without listeners nothing is spent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -85,6 +85,19 @@ class ValuePriced:
 
 
 @dataclass(frozen=True)
+class BetterPlan:
+    """A plan that keeps every limit where it counts, and is better than those before it.
+
+    assignment: choice id -> value name, for every choice that does not keep. damage: measured, 0
+    where nothing is changed but EXACT.
+    """
+
+    assignment: Mapping[str, str]
+    latency_us: float
+    damage: float
+
+
+@dataclass(frozen=True)
 class RewriteApplied:
     """A value of the plan was written into the model; step counts from 1 in the plan's order."""
 
@@ -124,6 +137,7 @@ Event = (
     | ValueFound
     | PlaceSkipped
     | ValuePriced
+    | BetterPlan
     | RewriteApplied
     | RepairFitted
     | CheckFailed

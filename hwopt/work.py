@@ -105,6 +105,7 @@ def open_work(
     calib: CalibrationLike | None = None,
     labels: str | Path | None = None,
     preprocess: str | Path | None = None,
+    stop: Stop | None = None,
 ) -> Work:
     """Loads everything that a run needs. Raises BadInput for the first thing that cannot be used."""
     accelerator = target if isinstance(target, Target) else load_target(str(target))
@@ -136,6 +137,7 @@ def open_work(
         replayed=replayed,
         settings=chosen,
         before=assess(placed, chosen.input_shapes, accelerator, cost_model),
+        stop=stop or Stop(),
     )
 
 

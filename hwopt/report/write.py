@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +48,11 @@ class OutputFiles:
             report_md=out.with_name(stem + ".report.md"),
         )
 
+    @property
+    def partial_plan(self) -> Path:
+        """OUT.partial.plan.json: the best plan of a run that was interrupted, until one is complete."""
+        return self.plan.with_name(self.plan.name.removesuffix(".plan.json") + ".partial.plan.json")
+
     def in_order(self) -> tuple[Path, ...]:
         """In the order in which they get their names: the ONNX file last."""
         return (self.data, self.plan, self.report_json, self.report_md, self.onnx)
@@ -77,8 +82,8 @@ class Stage:
         self._draft(self.files.report_md, to_markdown(report))
         drafts = [path for path in self.files.in_order() if (self.folder / path.name).exists()]
         try:
-            for path in drafts:
-                publish(self.folder / path.name, path)
+            _publish_all([(self.folder / path.name, path) for path in drafts])
+            self.files.partial_plan.unlink(missing_ok=True)
         except OSError as error:
             raise BadInput(f"{self.files.onnx} cannot be written: {error.strerror or error}") from None
         return tuple(reversed(drafts))
@@ -120,6 +125,17 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
         raise BadInput(f"{path} is a folder: choose another name for the output")
     if path.exists() and not force:
         raise BadInput(f"{path} exists: choose another name or pass --force")
+
+
+def _publish_all(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """All or nothing: Ctrl-C between two names is too late, the rest gets its names too."""
+    try:
+        for draft, path in pairs:
+            publish(draft, path)
+    except KeyboardInterrupt:
+        for draft, path in pairs:
+            if draft.exists():
+                publish(draft, path)
 
 
 def publish(draft: Path, path: Path) -> None:

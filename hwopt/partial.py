@@ -1,0 +1,92 @@
+"""Ctrl-C: the best plan so far goes into OUT.partial.plan.json, and one line says how to go on.
+
+KeyboardInterrupt may come anywhere: nothing that a run leaves on disk is ever half written, and what
+was measured is kept as it is measured. So the same command goes on where it was, to the same bytes
+as if nobody had interrupted it; and `--plan OUT.partial.plan.json` makes the plan that was saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hwopt.errors import Interrupted
+from hwopt.plan import Plan
+from hwopt.replay import is_lossy
+from hwopt.report.jsonable import json_text
+from hwopt.report.write import OutputFiles, publish
+from hwopt.rewrite import chosen_values
+from hwopt.scope import Assignment
+from hwopt.steps import Found, plan_of
+from hwopt.trace import BetterPlan, Event, StageStarted
+from hwopt.work import Work
+
+_GO_ON = "the same command goes on from here"
+_KEEPING = ("load", "find")  # stages after which something was measured that is worth keeping
+
+
+@dataclass
+class SoFar:
+    """What an interrupted run has to show: a listener, and what the chain hands it as it gets it."""
+
+    work: Work | None = None
+    found: Found | None = None
+    best: Assignment | None = None
+    stage: str = "load"
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, StageStarted):
+            self.stage = event.name
+        elif isinstance(event, BetterPlan):
+            self.best = event.assignment
+
+    def plan(self) -> Plan | None:
+        """The best plan that was found, as a replay reads it; None where there is none yet."""
+        work, found = self.work, self.found
+        if work is None or found is None or self.best is None or work.replayed is not None:
+            return None
+        values = [*found.folds, *chosen_values(found.choices, self.best)]
+        tuned = work.settings.tune if is_lossy(self.best, found.choices) else 0
+        return plan_of(work, values, tuned)
+
+
+@contextmanager
+def saved_when_interrupted(out: Path | None) -> Iterator[SoFar]:
+    """Turns Ctrl-C into `Interrupted`, with the best plan so far saved beside OUT.
+
+    out: the result's own name; None in a dry run, when nothing is written.
+    """
+    so_far = SoFar()
+    try:
+        yield so_far
+    except KeyboardInterrupt:
+        raise _interrupted(so_far, out) from None
+
+
+def _interrupted(so_far: SoFar, out: Path | None) -> Interrupted:
+    if so_far.stage in _KEEPING:
+        return Interrupted("interrupted before anything was measured: nothing was written")
+    kept = f"what was measured is kept, {_GO_ON}"
+    plan = so_far.plan()
+    if plan is None:
+        return Interrupted(f"interrupted in the step '{so_far.stage}', no plan yet: {kept}")
+    if out is None:
+        return Interrupted(f"interrupted: without an output file its best plan is not saved; {kept}")
+    path = OutputFiles.beside(out).partial_plan
+    try:
+        _write(plan, path)
+    except OSError as error:
+        why = error.strerror or error
+        return Interrupted(f"interrupted: the best plan cannot be saved in {path} ({why}); {kept}")
+    return Interrupted(f"interrupted: the best plan so far is in {path} (--plan makes it); {_GO_ON}")
+
+
+def _write(plan: Plan, path: Path) -> None:
+    """Made beside its name and then renamed: never half a plan."""
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        draft = Path(folder, path.name)
+        draft.write_text(json_text(plan.to_json()), "utf-8")
+        publish(draft, path)
