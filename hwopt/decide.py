@@ -15,9 +15,10 @@ from hwopt.held import Checked, Inspection, tightened
 from hwopt.link import Link, estimated, prior, suffered
 from hwopt.link import Point as Measured
 from hwopt.scope import Assignment, Price, Problem
+from hwopt.search.curate import Dropped
 from hwopt.search.problem import Budget, Outcome, Point
 from hwopt.settings import AccuracyLimit
-from hwopt.trace import Listeners, Progress, emit
+from hwopt.trace import BetterPlan, Listeners, Progress, emit
 
 MAX_ROUNDS = 8  # plans that are repaired and measured
 MAX_LOOKS = 4  # plans that are looked at for one that keeps the hard limits
@@ -40,8 +41,9 @@ class Decision:
 
     objective: its figure, where it counts. rounds: everything that was measured on the way to it;
     link: what the measurements say of how damage adds up, None where nothing was measured. front:
-    plans that no other beats in latency, damage and footprint at once, as predicted. stopped:
-    whether somebody ended the search before it was done.
+    plans that no other beats in latency, damage and footprint at once, as predicted. dropped:
+    values that went before the search, since another is never worse. stopped: whether somebody
+    ended the search before it was done.
     """
 
     assignment: Assignment
@@ -52,6 +54,7 @@ class Decision:
     link: Link | None = None
     objective: float = float("nan")
     front: tuple[Point, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
     stopped: bool = False
 
 
@@ -142,6 +145,13 @@ class Deciding:
         self.rounds.append(Round(found.assignment, found.predicted, damage, not broken(damage, limit)))
         return self.rounds[-1]
 
+    def tell(self, best: Decision | None) -> None:
+        """Says what is the best plan so far: it is saved where somebody interrupts the run."""
+        if best is not None:
+            damage = 0.0 if best.damage is None else best.damage.divergence
+            told = BetterPlan(best.assignment, best.predicted.latency_us.value, damage)
+            emit(self.bench.listeners, told)
+
     def _inspected(self, plan: Assignment, price: Price) -> Inspection:
         key = tuple(sorted(plan.items()))
         if key not in self._seen:
@@ -179,6 +189,7 @@ def decide_lossy(deciding: Deciding, limit: AccuracyLimit) -> Decision | None:
     measurement.
     """
     held, failed, best = 0.0, float("inf"), deciding.within(0.0)
+    deciding.tell(best)
     allowed, stopped = first_guess(limit), False
     for number in range(MAX_ROUNDS):
         emit(deciding.bench.listeners, Progress("decide", number, MAX_ROUNDS))
@@ -196,6 +207,7 @@ def decide_lossy(deciding: Deciding, limit: AccuracyLimit) -> Decision | None:
             held = max(held, allowed)
             if best is None or found.objective < best.objective:
                 best = replace(found, damage=measured.damage)
+                deciding.tell(best)
         else:
             failed = min(failed, found.predicted.damage)
         if not found.assignment or failed - held < SMALLEST_STEP * held:

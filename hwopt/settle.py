@@ -33,6 +33,7 @@ from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment, Price, Problem
+from hwopt.search.curate import curate
 from hwopt.search.problem import Budget, Objective, Outcome
 from hwopt.trace import Listeners
 from hwopt.work import Work
@@ -93,11 +94,13 @@ def settle(
     oracle_before = work.ask([work.model])[0]
     targets = limits_of(work, oracle_before)
     budget = first_budget(work, targets, exchange(work, base, problem))
-    bench = _bench(work, base, problem, data, oracle_before, targets, listeners)
+    curated = curate(problem)
+    bench = _bench(work, base, curated.problem, data, oracle_before, targets, listeners)
     for _ in range(MAX_ATTEMPTS):
         decision, deciding = decide(bench, budget, None if data is None else work.limit)
         if decision is None:
             raise BudgetNotMet(not_met(deciding, work.limit))
+        decision = replace(decision, dropped=curated.dropped)
         settled = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
         if all(limit.met for limit in settled.limits):
             return settled
