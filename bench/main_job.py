@@ -1,10 +1,11 @@
 """The main job on EfficientNet-Lite0, judged on images that nothing was fitted on.
 
     HWOPT_DATA=DIR python -m bench.main_job [--target NAME ...] [--mode MODE ...] [--max-drop 0.01 ...]
-                                            [--tune STEPS] [--augment N] [--judge eval] [-o DIR]
+                                            [--tune STEPS] [--augment N] [--passes A,B] [--search NAME]
+                                            [--judge eval] [-o DIR]
 
 For each target: EXACT rewrites alone, with calibration data at each limit on the drop (all lossy rewrites
-together), and the same written in int8. Prints a Markdown table: latency predicted and by the oracle, before
+together, or `--passes` alone; a limit of 1 is none), and the same written in int8. Prints a Markdown table: latency predicted and by the oracle, before
 and after; the passes that were chosen; the cross-fitted drop on the calibration images at the precision that
 is written and at int8 beside it; with `--judge eval` drop, agreement and mean KL on the evaluation images,
 with the paired standard error.
@@ -33,6 +34,7 @@ from hwopt.plan import Plan
 from hwopt.quantize import judged_form
 from hwopt.repair.reference import Reference
 from hwopt.report.schema import Figure, OracleProof, Report, Verification
+from hwopt.search.strategies import DEFAULT as DEFAULT_SEARCH
 
 TARGETS = ("edge-npu", "ethos-u55-256")
 EXACT, LOSSY, INT8 = "exact", "lossy", "int8"
@@ -122,6 +124,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--max-drop", action="append", type=float)
     parser.add_argument("--tune", type=int, default=0)
     parser.add_argument("--augment", type=int, default=0)
+    parser.add_argument("--passes", default="")
+    parser.add_argument("--search", default=DEFAULT_SEARCH)
     parser.add_argument("--judge", choices=["none", "eval"], default="none")
     parser.add_argument("-o", "--output", type=Path, default=Path("out/main_job"))
     return parser.parse_args()
@@ -159,6 +163,8 @@ def run(job: Job, data: Path, arguments: argparse.Namespace, judge: Judge | None
         quantize=INT8 if job.mode == INT8 else None,
         tune=arguments.tune if job.max_drop is not None else 0,
         augment=arguments.augment if job.max_drop is not None else 0,
+        passes=tuple(filter(None, arguments.passes.split(","))),
+        search=arguments.search,
     )
     seconds = time.perf_counter() - start
     if judge is None:
@@ -203,6 +209,8 @@ def _line(row: Row) -> str:
 def _points(drop: float | None) -> str:
     if drop is None:
         return "-"
+    if drop >= 1:
+        return "none"
     return "1 point" if drop == 0.01 else f"{100 * drop:g} points"
 
 
