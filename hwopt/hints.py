@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 
+from hwopt.choice import Pass
 from hwopt.errors import BadInput
 from hwopt.limits import latency_bound
 from hwopt.target_keys import shown
@@ -65,6 +66,10 @@ class Hints:
     prefer_values: Mapping[str, Names] = field(default_factory=dict)
     within: float = DEFAULT_WITHIN
     limits: Mapping[str, ChoiceLimits] = field(default_factory=dict)
+
+    def passes(self, passes: Iterable[Pass]) -> tuple[Pass, ...]:
+        """Those of the passes that are not forbidden."""
+        return tuple(item for item in passes if item.name not in self.forbid_passes)
 
     def wrong(self, key: str, what: str) -> BadInput:
         """The error for a key of this file."""
