@@ -170,3 +170,6 @@ def _obeyed(scope: Scope, of: Mapping[str, Sequence[Rule]]) -> Scope:
         return scope
     table = {k: p for k, p in scope.table.items() if all(rule.allows(scope, k, p) for rule in mine)}
     return replace(scope, table=table)
+
+
+NO_ORDERS = Orders()

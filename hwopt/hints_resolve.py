@@ -89,7 +89,7 @@ class _Resolver:
                 if not self.allow_retrain:
                     raise self.hints.wrong(
                         key,
-                        f"asks for '{wanted}', which only training can mend: --allow-retrain writes a candidate",
+                        f"asks for '{wanted}', only training mends it: --allow-retrain writes a candidate",
                     )
                 training[choice.id] = (wanted, key)
             else:
@@ -114,9 +114,9 @@ class _Resolver:
         whole = {book.choice(name, "forbid.choices").id for name in hints.forbid_choices}
         places = {p for name in hints.forbid_nodes for p in book.places(name, "forbid.nodes")}
         single = set(self._named_values("forbid.values", hints.forbid_values))
-        for choice, name in single:
+        for id, name in single:
             if name == KEEP:
-                raise hints.wrong(f'forbid.values."{choice}"', "cannot forbid 'keep': pin what it shall be")
+                raise hints.wrong(f'forbid.values."{id}"', "cannot forbid 'keep': pin what it shall be")
         for choice, value in self._values():
             for fits, key in (
                 (value.pass_name in hints.forbid_passes, "forbid.passes"),

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from hwopt.cost.learned import Learned
 from hwopt.damage_tables import DamageTables
+from hwopt.hints_apply import NO_ORDERS, Orders
 from hwopt.price import Drafts
 from hwopt.propose import propose
 from hwopt.rewrite import chosen_values, rewrite
@@ -27,15 +28,17 @@ def refined(
     budget: Budget,
     learned: Learned,
     listeners: Listeners = (),
+    orders: Orders = NO_ORDERS,
 ) -> Problem:
     """The priced problem after the oracle has seen the canonical model and the plans it leads to.
 
     damage: what LOSSY values do to the output; joint values that a plan wants are measured here
     too. A whole model without rows teaches nothing: then its most uncertain subgraphs are measured.
     Where the oracle has no figure, or is not to be asked (`--refine 0`), the prices are what the
-    cost model says. Weights of LOSSY values are initial ones here.
+    cost model says. Weights of LOSSY values are initial ones here. orders: what hints leave of the
+    tables.
     """
-    problem = _with(drafts.problem(learned), damage)
+    problem = orders.restrict(_with(drafts.problem(learned), damage))
     proposal: dict[str, str] | None = {}
     seen: list[dict[str, str]] = []
     for number in range(ROUNDS):
@@ -45,7 +48,7 @@ def refined(
         seen.append(proposal)
         taught = _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned)
         measured = damage is not None and damage.measure_chosen(proposal)
-        problem = _with(drafts.problem(learned), damage)
+        problem = orders.restrict(_with(drafts.problem(learned), damage))
         if number > 0 and not taught and not measured:
             break
         outcome = propose(work, problem, budget)

@@ -17,6 +17,8 @@ from hwopt.find import canonicalise, find_choices
 from hwopt.finish import require_within
 from hwopt.harm import Harm, Judging
 from hwopt.held import first_budget, limits_of
+from hwopt.hints_apply import Orders
+from hwopt.hints_resolve import resolve
 from hwopt.judge import better, unchanged
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
@@ -39,22 +41,27 @@ BESIDE_FOLDS = (0, 1)
 
 @dataclass(frozen=True)
 class Found:
-    """The canonical model and everything that may be decided about it."""
+    """The canonical model and everything that may be decided about it, hints obeyed."""
 
     base: ir.Model
     folds: tuple[Value, ...]
     choices: tuple[Choice, ...]
     skipped: tuple[Skip, ...]
+    orders: Orders
 
 
 def find(work: Work, listeners: Listeners = ()) -> Found:
     """Canonicalises the model and collects what may change, or, for a replay, what the plan names."""
     planned = None if work.replayed is None else planned_folds(work.replayed)
-    canonical = canonicalise(work.model, work.passes, work.target, planned, listeners)
+    hints = work.settings.hints
+    passes = work.passes if hints is None else hints.passes(work.passes)
+    canonical = canonicalise(work.model, passes, work.target, planned, listeners)
     lossy = work.calibration is not None or work.replayed is not None
     risks = frozenset({Risk.EXACT, Risk.LOSSY}) if lossy else frozenset({Risk.EXACT})
-    choices, skipped = find_choices(canonical.model, work.passes, work.target, risks, listeners)
-    return Found(canonical.model, canonical.folds, tuple(choices), (*canonical.skipped, *skipped))
+    offered, skipped = find_choices(canonical.model, work.passes, work.target, frozenset(Risk), listeners)
+    orders = resolve(hints, offered, risks, work.model, work.settings.allow_retrain)
+    choices = orders.allowed(orders.listed)
+    return Found(canonical.model, canonical.folds, choices, (*canonical.skipped, *skipped), orders)
 
 
 def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Data | None]:
@@ -71,11 +78,13 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
         return drafts.problem(learned), data
     budget = first_budget(work, limits_of(work, work.ask([work.model])[0]))
     if data is None or work.limit is None:
-        return refined(work, found.base, drafts, None, budget, learned, listeners), None
+        return refined(work, found.base, drafts, None, budget, learned, listeners, found.orders), None
     damage = DamageTables(found.choices, data.harm.of_values, listeners)
     damage.measure_singles(drafts.problem(learned), work.settings.wanted)
+    for named in found.orders.named:
+        damage.measure_chosen(named)
     budget = replace(budget, damage=first_guess(work.limit))
-    return refined(work, found.base, drafts, damage, budget, learned, listeners), data
+    return refined(work, found.base, drafts, damage, budget, learned, listeners, found.orders), data
 
 
 def open_data(work: Work, found: Found) -> Data | None:
