@@ -60,10 +60,10 @@ from hwopt.cli_options import (
     TimeLimit,
     Tune,
 )
-from hwopt.errors import BadInput, HwoptError
+from hwopt.errors import BadInput, HwoptError, Interrupted
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.limits import input_shape as parse_shape
-from hwopt.report.jsonable import json_text, to_json
+from hwopt.report.jsonable import encode, json_text, to_json
 from hwopt.report.schema import Report
 from hwopt.trace import Listeners
 
@@ -229,7 +229,10 @@ def passes_list() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; every failure is one line on standard error."""
+    """Runs one command and returns its exit code; every failure is one line on standard error.
+
+    With --json it is an object on standard output besides, with what a program wants to know of it.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = get_command(app).main(args=given, prog_name="hwopt", standalone_mode=False)
@@ -237,13 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted, nothing was written", _INTERRUPTED)
+        failure: HwoptError = Interrupted("interrupted, nothing was written")
     except HwoptError as error:
-        return _bug(error, given) if error.exit_code == _BUG else _complain(str(error), error.exit_code)
+        failure = _bug(error, given) if error.exit_code == _BUG else error
     except Exception as error:
         # Usage errors are classes of click, or of the copy of it inside newer releases of typer.
         describe = getattr(error, "format_message", None)
-        return _bug(error, given) if describe is None else _complain(_usage(describe(), given), 2)
+        failure = _bug(error, given) if describe is None else BadInput(_usage(describe(), given))
+    return _complain(failure, "--json" in given)
 
 
 def _usage(text: str, arguments: Sequence[str]) -> str:
@@ -253,18 +257,21 @@ def _usage(text: str, arguments: Sequence[str]) -> str:
     return f"{text.rstrip('.')} (see {shlex.join(['hwopt', *words, '--help'])})"
 
 
-def _complain(text: str, code: int) -> int:
+def _complain(failure: HwoptError, as_json: bool) -> int:
     """One line, whatever the text holds."""
-    print("hwopt: " + " ".join(text.split()), file=sys.stderr)
-    return code
+    text = " ".join(str(failure).split())
+    if as_json:
+        print(json_text(encode({"error": text, **failure.details, "exit_code": failure.exit_code})), end="")
+    print(f"hwopt: {text}", file=sys.stderr)
+    return failure.exit_code
 
 
-def _bug(error: BaseException, arguments: Sequence[str]) -> int:
+def _bug(error: BaseException, arguments: Sequence[str]) -> HwoptError:
     from hwopt.crash import write_reproducer
 
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     folder = write_reproducer(error, arguments)
-    return _complain(f"a bug in hwopt: {what}; what is needed to reproduce it is in {folder}", _BUG)
+    return HwoptError(f"a bug in hwopt: {what}; what is needed to reproduce it is in {folder}")
 
 
 def _command_line() -> str:

@@ -137,5 +137,5 @@ HintsFile = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report, and nothing else, as JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report, or why there is none, as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")]

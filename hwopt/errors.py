@@ -1,10 +1,21 @@
 """What can go wrong, and the exit code each kind of failure has on the command line."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
 
 class HwoptError(Exception):
-    """Base of every error that hwopt raises on purpose; its text is one line for the user."""
+    """Base of every error that hwopt raises on purpose; its text is one line for the user.
+
+    details: what a program wants to know beyond the text, as plain data (`--json` prints it).
+    """
 
     exit_code = 3
+
+    def __init__(self, text: str = "", details: Mapping[str, object] | None = None) -> None:
+        super().__init__(text)
+        self.details: Mapping[str, object] = details or {}
 
 
 class BadInput(HwoptError):

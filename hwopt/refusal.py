@@ -3,12 +3,45 @@
 from __future__ import annotations
 
 from hwopt.decide import Deciding, Round
+from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked
 from hwopt.link import suffered
 from hwopt.scope import Assignment
 from hwopt.settings import AccuracyLimit
 
 _LISTED = 8  # steps of a plan that a message spells out
+
+
+def refused(deciding: Deciding, limit: AccuracyLimit | None) -> BudgetNotMet:
+    """The error that ends a run without a plan: in words, and the closest plan as plain data."""
+    return BudgetNotMet(not_met(deciding, limit), {"closest": closest(deciding, limit)})
+
+
+def closest(deciding: Deciding, limit: AccuracyLimit | None) -> dict[str, object] | None:
+    """The plan that came nearest, its steps and its figures; None where none was looked at."""
+    nearest = deciding.nearest
+    if nearest is not None:
+        limits = [_checked(found) for found in nearest.limits]
+        return {"steps": dict(nearest.assignment), "limits": limits, "added_up_damage": nearest.damage}
+    mildest = min(deciding.too_harsh, key=lambda found: found.damage.divergence, default=None)
+    if mildest is None or limit is None:
+        return None
+    broken = Checked(limit.name, limit.value, suffered(mildest.damage, limit), "measured")
+    return {
+        "steps": dict(mildest.assignment),
+        "limits": [_checked(broken)],
+        "added_up_damage": mildest.predicted.damage,
+    }
+
+
+def _checked(found: Checked) -> dict[str, object]:
+    return {
+        "name": found.name,
+        "limit": found.limit,
+        "value": found.value,
+        "met": found.met,
+        "source": found.source,
+    }
 
 
 def not_met(deciding: Deciding, limit: AccuracyLimit | None) -> str:

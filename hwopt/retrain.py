@@ -53,12 +53,13 @@ def with_candidate(
         work, found.base, _with_retrain(work, found, problem, listeners), data, listeners
     )
     if isinstance(found_candidate, str):
-        return BudgetNotMet(f"{error}; no candidate for training: {found_candidate}")
+        return BudgetNotMet(f"{error}; no candidate for training: {found_candidate}", error.details)
     sizes = changed_sizes(work.model, found_candidate.model)
     require_same_interface(with_sizes(work.model, sizes), found_candidate.model)
     steps = ", ".join(sorted(f"{choice}={value}" for choice, value in found_candidate.retrained.items()))
     where = "it was not written" if out is None else _write(found_candidate, out)
-    return BudgetNotMet(f"{error}; a candidate that meets it needs training ({steps}): {where}")
+    text = f"{error}; a candidate that meets it needs training ({steps}): {where}"
+    return BudgetNotMet(text, {**error.details, "candidate": dict(found_candidate.retrained)})
 
 
 def _with_retrain(work: Work, found: Found, problem: Problem, listeners: Listeners) -> Problem:

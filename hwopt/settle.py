@@ -14,7 +14,6 @@ import onnx_ir as ir
 from hwopt.assess import Assessment, OracleAnswer
 from hwopt.damage import Damage
 from hwopt.decide import Bench, Decision, decide
-from hwopt.errors import BudgetNotMet
 from hwopt.harm import WRITTEN_EFFORT, Harm
 from hwopt.held import (
     Checked,
@@ -27,7 +26,7 @@ from hwopt.held import (
     tightened,
 )
 from hwopt.propose import propose
-from hwopt.refusal import not_met
+from hwopt.refusal import refused
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
@@ -99,7 +98,7 @@ def settle(
     for _ in range(MAX_ATTEMPTS):
         decision, deciding = decide(bench, budget, None if data is None else work.limit)
         if decision is None:
-            raise BudgetNotMet(not_met(deciding, work.limit))
+            raise refused(deciding, work.limit)
         decision = replace(decision, dropped=curated.dropped)
         settled = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
         if all(limit.met for limit in settled.limits):
@@ -107,7 +106,7 @@ def settle(
         # Fitted weights may weigh more than those that were looked at: they compress less.
         deciding.missed(decision.assignment, decision.predicted.damage, settled.limits)
         budget = tightened(deciding.budget, settled.limits)
-    raise BudgetNotMet(not_met(deciding, work.limit))
+    raise refused(deciding, work.limit)
 
 
 def _bench(

@@ -26,7 +26,7 @@ def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
     promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
         --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
         --allow-unpriced --quantize --allow-interface-change --allow-retrain --metric --tune --augment
-        --ranking --search --evaluations --time-limit --dry-run --force --json --quiet"""
+        --ranking --search --evaluations --time-limit --hints --dry-run --force --json --quiet"""
     assert [option for option in promised.split() if option not in text] == []
 
 

@@ -97,6 +97,22 @@ def test_a_limit_that_cannot_be_met_is_exit_1_and_writes_nothing(folder: Path, h
     assert names(folder) == ["stem.onnx"]
 
 
+def test_a_refusal_as_json_names_the_closest_plan_and_its_figures(folder: Path, hwopt: Hwopt) -> None:
+    arguments = ("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", "--max-latency", "-99%")
+    done = hwopt(*arguments, "--json", cwd=folder)
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert said["exit_code"] == 1
+    assert done.stderr == f"hwopt: {said['error']}\n"
+    assert set(said["closest"]["steps"].values()) == {"dense"}
+    (limit,) = said["closest"]["limits"]
+    assert limit["name"] == "max_latency"
+    assert limit["value"] > limit["limit"]
+    assert not limit["met"]
+    mistake = hwopt("optimize", "none.onnx", "-t", "edge-npu", "--dry-run", "--json", cwd=folder)
+    assert json.loads(mistake.stdout)["exit_code"] == mistake.returncode == 2
+
+
 def test_an_int8_file_is_written_and_its_limit_is_a_verdict(folder: Path, hwopt: Hwopt) -> None:
     x = np.random.default_rng(1).normal(size=(20, 3, 64, 64)).astype(np.float32)
     np.save(folder / "calib.npy", x)
