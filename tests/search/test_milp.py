@@ -2,106 +2,171 @@
 
 from __future__ import annotations
 
-from itertools import product
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
+from hwopt.choice import KEEP
 from hwopt.estimate import Estimate, Source
-from hwopt.scope import Price, Problem, Scope
+from hwopt.scope import NOTHING, Price, Problem, Scope
 from hwopt.search import Budget, Objective
-from hwopt.search.milp import solve
-from hwopt.search.problem import objective_value
+from hwopt.search.milp import frontier, search, solve
+from hwopt.search.problem import Task, objective_value
+from hwopt.search.tables import Figures, Tables, figures_of, front, score
+from tests.search.random_problems import choice, every_plan, random_budget, random_problem
+
+SAME = 2e-6  # relative: twice the gap that the solver stops at
 
 
-def choice(number: int, values: int) -> Choice:
-    """A choice with that many values besides *keep*; nothing is ever rewritten."""
-    made = tuple(
-        Value(f"c{number}", Kind.FORM, f"v{v}", "test", Risk.EXACT, Stage.FORM, (), lambda model: None)
-        for v in range(values)
-    )
-    return Choice(f"c{number}", Kind.FORM, made)
+def everything(problem: Problem) -> tuple[list[dict[str, str]], Figures]:
+    plans = [{c: n for c, n in plan.items() if n != KEEP} for plan in every_plan(problem)]
+    return plans, figures_of([problem.total(plan) for plan in plans])
 
 
-def random_problem(seed: int) -> Problem:
-    """Four choices; scopes over one to three of them, with gaps in their tables."""
-    rng = np.random.default_rng(seed)
-    choices = tuple(choice(i, int(rng.integers(1, 4))) for i in range(4))
-    scopes = []
-    for number in range(int(rng.integers(2, 6))):
-        members = sorted(rng.choice(4, size=int(rng.integers(1, 4)), replace=False).tolist())
-        names = [[KEEP, *(v.name for v in choices[i].values)] for i in members]
-        table = {}
-        for key in product(*names):
-            if set(key) == {KEEP} or rng.random() > 0.15:
-                table[key] = random_price(rng)
-        scopes.append(Scope(f"s{number}", tuple(f"c{i}" for i in members), table))
-    return Problem(choices, tuple(scopes), random_price(rng))
+def value_of(problem: Problem, assignment: object, budget: Budget) -> float:
+    assert isinstance(assignment, dict)
+    price = problem.total(assignment)
+    assert price is not None
+    assert not budget.violations(price)
+    return objective_value(price, budget.objective)
 
 
-def random_price(rng: np.random.Generator) -> Price:
-    latency = Estimate(float(rng.integers(1, 100)), 0.0, Source.PREDICTED)
-    size, peak, damage = rng.integers(1, 50), rng.integers(1, 1000), rng.random()
-    held = ((int(rng.integers(0, 3)), int(peak)), (3, int(rng.integers(1, 500))))
-    return Price(latency, int(size), held, 0, float(damage))
-
-
-def brute_force(problem: Problem, budget: Budget) -> float | None:
-    names = [[KEEP, *(v.name for v in c.values)] for c in problem.choices]
-    best: float | None = None
-    for joint in product(*names):
-        price = problem.total(dict(zip((c.id for c in problem.choices), joint, strict=True)))
-        if price is None or budget.violations(price):
-            continue
-        figure = objective_value(price, budget.objective)
-        best = figure if best is None else min(best, figure)
-    return best
-
-
-def random_budget(problem: Problem, seed: int) -> Budget:
-    """An objective and one or two limits around the unchanged model's figures."""
-    rng = np.random.default_rng(1000 + seed)
-    base = problem.total({})
-    assert base is not None
-    factor = rng.uniform(0.6, 1.1, size=4)
-    limits = {
-        "latency_us": float(base.latency_us.value * factor[0]),
-        "weight_bytes": int(base.weight_bytes * factor[1]),
-        "peak_bytes": int(base.peak_bytes * factor[2]),
-        "footprint_bytes": int((base.peak_bytes + base.weight_bytes) * factor[3]),
-    }
-    chosen = rng.choice(sorted(limits), size=int(rng.integers(0, 3)), replace=False)
-    objective = list(Objective)[int(rng.integers(0, 5))]
-    return Budget(objective, **{name: limits[name] for name in chosen.tolist()})  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(250))
 def test_it_finds_what_brute_force_finds(seed: int) -> None:
     problem = random_problem(seed)
     budget = random_budget(problem, seed)
-    expected = brute_force(problem, budget)
+    violation, objective = score(everything(problem)[1], budget)
     outcome = solve(problem, budget)
-    if expected is None:
+    if violation.min() > 0:
         assert outcome.assignment is None
         return
-    assert outcome.assignment is not None
-    price = problem.total(outcome.assignment)
+    best = objective[violation == 0].min()
+    assert value_of(problem, outcome.assignment, budget) == pytest.approx(best, rel=SAME)
+    assert outcome.bound <= best * (1 + SAME)
+    assert outcome.bound == pytest.approx(best, rel=SAME, abs=1e-9)
+    assert outcome.gap <= SAME
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_where_nothing_fits_it_names_the_plan_that_breaks_the_limits_least(seed: int) -> None:
+    problem = random_problem(seed)
+    budget = random_budget(problem, seed)
+    figures = everything(problem)[1]
+    fit = figures.possible
+    tight = replace(
+        budget,
+        latency_us=0.95 * float(figures.latency_us[fit].min()),
+        peak_bytes=int(figures.peak_bytes[fit].min()),
+        damage=0.0,
+    )
+    outcome = solve(problem, tight)
+    assert outcome.assignment is None
+    assert outcome.closest is not None
+    assert np.isnan(outcome.bound)
+    found = score(figures_of([problem.total(outcome.closest)]), tight)[0][0]
+    assert found == pytest.approx(score(figures, tight)[0].min(), rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_cut_plans_do_not_come_back(seed: int) -> None:
+    problem = random_problem(seed)
+    budget = random_budget(problem, seed)
+    plans, figures = everything(problem)
+    violation, objective = score(figures, budget)
+    cuts: list[dict[str, str]] = [{"c0": "of another problem"}]
+    for _ in range(4):
+        outcome = solve(problem, budget, cuts=cuts)
+        left = [n for n in np.flatnonzero(violation == 0) if plans[n] not in cuts]
+        if not left:
+            assert outcome.assignment is None
+            return
+        assert outcome.assignment not in cuts
+        value = value_of(problem, outcome.assignment, budget)
+        assert value == pytest.approx(objective[left].min(), rel=SAME)
+        assert isinstance(outcome.assignment, dict)
+        cuts.append(outcome.assignment)
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+@pytest.mark.parametrize("seed", range(6))
+def test_a_limit_that_a_plan_just_meets_is_met(seed: int, objective: Objective) -> None:
+    problem = random_problem(seed)
+    plans, figures = everything(problem)
+    rng = np.random.default_rng(seed)
+    chosen = int(rng.choice(np.flatnonzero(figures.possible)))
+    price = problem.total(plans[chosen])
     assert price is not None
-    assert not budget.violations(price)
-    assert objective_value(price, budget.objective) == pytest.approx(expected, rel=2e-4)
+    footprint = price.peak_bytes + price.weight_bytes
+    limits = (price.latency_us.value, price.peak_bytes, price.weight_bytes, footprint, price.damage)
+    budget = Budget(objective, *limits)
+    violation, values = score(figures, budget)
+    found = value_of(problem, solve(problem, budget).assignment, budget)
+    assert found == pytest.approx(values[violation == 0].min(), rel=SAME)
 
 
 def test_between_equals_the_plan_with_fewer_rewrites_wins() -> None:
     same = Price(Estimate(10.0, 0.0, Source.PREDICTED))
-    problem = Problem((choice(0, 2),), (Scope("s", ("c0",), {(n,): same for n in (KEEP, "v0", "v1")}),), same)
+    table: dict[tuple[str, ...], Price] = {(n,): same for n in (KEEP, "v0", "v1")}
+    problem = Problem((choice(0, 2),), (Scope("s", ("c0",), table),), same)
     assert solve(problem, Budget()).assignment == {}
+    assert solve(problem, Budget(), cuts=[{}]).assignment in ({"c0": "v0"}, {"c0": "v1"})
 
 
-def test_a_cut_forbids_one_plan_and_no_other() -> None:
-    problem = random_problem(3)
-    first = solve(problem, Budget())
-    assert first.assignment is not None
-    second = solve(problem, Budget(), cuts=[dict(first.assignment)])
-    assert second.assignment is not None
-    assert second.assignment != first.assignment
+def test_a_problem_without_choices_is_what_it_is() -> None:
+    price = Price(Estimate(3.0, 0.0, Source.PREDICTED), 5, ((0, 7),))
+    outcome = solve(Problem((), (), price), Budget(Objective.FOOTPRINT))
+    assert (outcome.assignment, outcome.bound, outcome.gap) == ({}, 12.0, 0.0)
+    assert solve(Problem((), (), price), Budget(peak_bytes=6)).assignment is None
+    assert solve(Problem((choice(0, 1),), (), NOTHING), Budget()).assignment == {}
+
+
+def test_a_search_that_is_stopped_keeps_the_best_plan_it_was_given() -> None:
+    problem = random_problem(4)
+    plans, figures = everything(problem)
+    better = plans[int(np.argsort(figures.of(Objective.LATENCY))[1])]
+    outcome = search(Task(problem, Budget(), start=[better, {"c0": "unknown"}], stopped=lambda: True))
+    assert outcome.stopped
+    assert outcome.assignment is not None
+    base = problem.total({})
+    assert base is not None
+    assert value_of(problem, outcome.assignment, Budget()) < base.latency_us.value
+
+
+def test_a_start_does_not_change_what_is_best() -> None:
+    for seed in range(10):
+        problem = random_problem(seed)
+        budget = random_budget(problem, seed)
+        starts = every_plan(problem)[::5]
+        plain, begun = solve(problem, budget), search(Task(problem, budget, start=starts))
+        assert (plain.assignment is None) == (begun.assignment is None)
+        if plain.assignment is not None:
+            expected = value_of(problem, plain.assignment, budget)
+            assert value_of(problem, begun.assignment, budget) == pytest.approx(expected, rel=SAME)
+
+
+def test_the_same_task_has_the_same_outcome() -> None:
+    problem = random_problem(11, choices=6)
+    budget = random_budget(problem, 11)
+    assert solve(problem, budget) == solve(problem, budget)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_frontier_is_on_the_true_one_in_latency_and_damage(seed: int) -> None:
+    problem = random_problem(seed)
+    plans, figures = everything(problem)
+    limits = sorted({0.0, *np.quantile(figures.damage[figures.possible], [0.1, 0.3, 0.6, 1.0]).tolist()})
+    points = frontier(Task(problem, Budget()), limits)
+    for limit in limits:
+        within = figures.possible & (figures.damage <= limit)
+        if within.any():
+            fastest = min(p.price.latency_us.value for p in points if p.price.damage <= limit + 1e-9)
+            assert fastest == pytest.approx(figures.latency_us[within].min(), rel=SAME)
+            smallest = min(p.price.peak_bytes + p.price.weight_bytes for p in points
+                           if p.price.damage <= limit + 1e-9)  # fmt: skip
+            assert smallest == pytest.approx(figures.footprint_bytes[within].min(), rel=SAME)
+    assert all(a.price.latency_us.value <= b.price.latency_us.value for a, b in pairwise(points))
+    codes = Tables(problem).encode([dict(p.assignment) for p in points])
+    assert len(front(Tables(problem).evaluate(codes))) == len(points)
+    assert all(dict(p.assignment) in plans for p in points)
