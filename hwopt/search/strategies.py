@@ -16,6 +16,9 @@ DEFAULT = "milp"
 # bring libraries that take long to load.
 _MODULES: Mapping[str, str] = {
     DEFAULT: "milp",
+    "greedy": "greedy",
+    "reinforce": "reinforce",
+    "random": "random_plans",
 }
 NAMES = tuple(_MODULES)
 
