@@ -73,8 +73,8 @@ class Archive:
         return self._least[1] if self._best is not None else float("inf")
 
     def starts(self) -> Ints:
-        """The task's own plans to begin from, as codes, the unchanged model first."""
-        known = [{}, *(start for start in self.task.start if self.tables.knows(start))]
+        """Plans to begin from, as codes: the problem's own (the unchanged model), then the task's."""
+        known = [self.task.problem.start, *(start for start in self.task.start if self.tables.knows(start))]
         return self.tables.encode(list({tuple(sorted(s.items())): s for s in known}.values()))
 
     def look(self, codes: NDArray[np.integer]) -> Looked:

@@ -53,7 +53,7 @@ class Curated:
 def curate(problem: Problem, keep: Pinned = frozenset()) -> Curated:
     """The problem without dominated values. The best plan stays, for every objective and all limits.
 
-    keep: values that stay all the same. Values that only training can mend stay, too, and make no
+    keep: values that stay all the same, as do those of the problem's start and wishes. Values that only training can mend stay, too, and make no
     other go: how little they train counts, which no table says. Of equal values *keep* stays, else
     the first. A plan that is cut off for reasons of its own does not cut off what it dominates:
     curated problems do not bring that back.
@@ -61,7 +61,8 @@ def curate(problem: Problem, keep: Pinned = frozenset()) -> Curated:
     whole = arrays(problem)
     if not any(value.risk == Risk.RETRAIN for choice in problem.choices for value in choice.values):
         whole = joined(whole)  # tighter; not with values that damage tables do not have until they are opened
-    table = _Curation(whole.with_steps(steps_that_matter(whole)), _fixed(problem.choices, keep))
+    pinned = keep.union(problem.start.items(), problem.wishes)
+    table = _Curation(whole.with_steps(steps_that_matter(whole)), _fixed(problem.choices, pinned))
     table.run()
     dropped = tuple(table.dropped(problem.choices))
     gone = {(d.choice, d.value) for d in dropped}

@@ -109,8 +109,8 @@ class _Search:
         return codes[order[0]].tolist() if len(order) and violation[order[0]] == 0 else None
 
     def _known(self) -> tuple[Ints, Floats, Floats]:
-        """The unchanged model and the task's own plans, with their scores."""
-        plans = [p for p in ({}, *self.task.start) if self.tables.knows(p)]
+        """The problem's own start and the task's plans, with their scores."""
+        plans = [p for p in (self.task.problem.start, *self.task.start) if self.tables.knows(p)]
         codes = self.tables.encode(plans)
         violation, objective = score(self.tables.evaluate(codes), self.task.budget)
         cut = {tuple(row) for row in self.tables.encode(self.cuts).tolist()}

@@ -93,6 +93,8 @@ def test_scopes_count_together() -> None:
 def test_what_is_pinned_stays() -> None:
     problem = single(price(5), price(9))
     assert curate(problem, frozenset({("c0", "v0")})).problem == problem
+    for pinned in (replace(problem, start={"c0": "v0"}), replace(problem, wishes=(("c0", "v0"),))):
+        assert curate(pinned).problem == pinned
 
 
 def test_the_dominating_value_is_still_there() -> None:
