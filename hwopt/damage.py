@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -115,12 +116,22 @@ def cross_fitted(
 
     assert reference.cuts  # recorded once, before there are threads
     at_once = FOLDS_AT_ONCE if finish is None else 1  # PyTorch's settings are those of the process
-    with one_blas_thread(), ThreadPoolExecutor(at_once) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(at_once) as pool, _given_up_on_ctrl_c(reference):
         outputs = list(pool.map(held_out, judged))
     found = compare(reference, [own for own, _ in outputs], [reference.judged[f] for f in judged], metric)
     if form is None or any(fold not in judged for fold in form.folds):
         return found
     return replace(found, beside=form.judge([formed for _, formed in outputs if formed is not None]))
+
+
+@contextmanager
+def _given_up_on_ctrl_c(reference: Reference) -> Iterator[None]:
+    """Tells the fits of other threads that nobody waits for them: they take minutes."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        reference.given_up.set()
+        raise
 
 
 def price_damage(reference: Reference, changed: ir.Model, *, seed: int, effort: Effort = QUICK) -> Damage:

@@ -21,7 +21,7 @@ from hwopt.estimate import Estimate, Source
 from hwopt.ladder import between, ladders, probes
 from hwopt.regions import in_order
 from hwopt.scope import Assignment, Price, Problem, Scope
-from hwopt.search.problem import Objective, objective_value
+from hwopt.search.problem import Objective, never, objective_value
 from hwopt.threads import one_blas_thread
 from hwopt.trace import Listeners, Progress, emit
 
@@ -42,15 +42,28 @@ class DamageTables:
         self._listeners = listeners
         self.groups = coupled(choices)
         self._known: list[dict[Key, float]] = [{} for _ in self.groups]
-        self._worthwhile: list[set[Key]] = [set() for _ in self.groups]
+        self._worthwhile: list[dict[Key, float]] = [{} for _ in self.groups]
 
-    def measure_singles(self, problem: Problem, objectives: Sequence[Objective]) -> None:
-        """Measures the single LOSSY values that save some of what the run is about."""
+    def measure_singles(
+        self, problem: Problem, objectives: Sequence[Objective], stop: Callable[[], bool] = never
+    ) -> None:
+        """Measures the single LOSSY values that save some of what the run is about, the most first.
+
+        stop: asked before each; once it says so, what is not measured by then is not offered.
+        """
         for number, group in enumerate(self.groups):
-            self._worthwhile[number] = {key for o in objectives for key in worthwhile(problem, group, o)}
+            for objective in objectives:
+                for key, gain in worthwhile(problem, group, objective).items():
+                    self._worthwhile[number][key] = max(gain, self._worthwhile[number].get(key, 0.0))
         wanted = [(number, key) for number in range(len(self.groups)) for key in self._probes(number)]
+        wanted.sort(key=lambda single: -self._worthwhile[single[0]][single[1]])
+
+        def measure(single: tuple[int, Key]) -> None:
+            if not stop():
+                self._damage(*single)
+
         with one_blas_thread(), ThreadPoolExecutor(AT_ONCE) as pool:
-            results = pool.map(lambda single: self._damage(*single), wanted)
+            results = pool.map(measure, wanted)
             try:
                 for done, _ in enumerate(results, start=1):
                     emit(self._listeners, Progress("damage", done, len(wanted)))
@@ -169,18 +182,18 @@ def coupled(choices: Sequence[Choice]) -> list[tuple[Choice, ...]]:
     return sorted(groups, key=lambda group: lossy.index(group[0]))
 
 
-def worthwhile(problem: Problem, group: Sequence[Choice], objective: Objective) -> list[Key]:
-    """Single LOSSY values that save something in the best of their joint values."""
+def worthwhile(problem: Problem, group: Sequence[Choice], objective: Objective) -> dict[Key, float]:
+    """Single LOSSY values that save something in the best of their joint values: which share of the whole."""
     base = problem.total({})
     assert base is not None
-    least = SMALLEST_GAIN * max(objective_value(base, objective), 1e-9)
+    whole = max(objective_value(base, objective), 1e-9)
     best: dict[Key, float] = {}
     for key, gain in _gains(problem, group, objective).items():
         for position, name in enumerate(key):
             if name != KEEP:
                 single = _alone(key, position)
-                best[single] = max(best.get(single, 0.0), gain)
-    return [key for key, gain in best.items() if gain > least]
+                best[single] = max(best.get(single, 0.0), gain / whole)
+    return {key: share for key, share in best.items() if share > SMALLEST_GAIN}
 
 
 def _gains(problem: Problem, group: Sequence[Choice], objective: Objective) -> dict[Key, float]:

@@ -29,6 +29,8 @@ def tuned(work: Work, choices: Sequence[Choice], data: Data | None, settled: Set
         return settled
     if work.replayed is None and not better(work, settled):
         return settled  # the input will come back
+    if work.replayed is None and work.stop():
+        return settled.noted(f"no gradient steps were made: the run was to end ({work.stop.reason})")
     from hwopt.tuning.tune import tune, why_not  # PyTorch takes seconds to import
 
     reason = why_not(data.reference, settled.model)

@@ -117,6 +117,7 @@ class ResizedReference(Reference):
     def __init__(self, original: Reference, base: ir.Model, sizes: Mapping[str, ImageInput]) -> None:
         super().__init__(base, at_resolution(original.calibration, sizes), original.threads)
         self.original = original
+        self.given_up = original.given_up
 
     @property
     def judged(self) -> tuple[tuple[int, ...], ...]:

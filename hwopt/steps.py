@@ -37,6 +37,7 @@ from hwopt.verify import Difference, differences, require_exact, require_same_in
 from hwopt.work import Work
 
 BESIDE_FOLDS = (0, 1)
+PRICING_SHARE = 0.6  # of a time limit: a plan that is found must be measured, too
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     if data is None or work.limit is None:
         return refined(work, found.base, drafts, None, budget, learned, listeners, found.orders), None
     damage = DamageTables(found.choices, data.harm.of_values, listeners)
-    damage.measure_singles(drafts.problem(learned), work.settings.wanted)
+    damage.measure_singles(
+        drafts.problem(learned), work.settings.wanted, lambda: work.stop.used(PRICING_SHARE)
+    )
     for named in found.orders.named:
         damage.measure_chosen(named)
     budget = replace(budget, damage=first_guess(work.limit))

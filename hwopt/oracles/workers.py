@@ -212,6 +212,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            start_new_session=os.name == "posix",  # Ctrl-C is for the parent, from the start
         )
         with self._lock:
             self._process = process

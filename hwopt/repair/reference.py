@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from threading import Event
 
 import numpy as np
 import onnx_ir as ir
 
 from hwopt.calibration import Calibration
+from hwopt.errors import Interrupted
 from hwopt.mapped import forget_pages, taken
 from hwopt.nodes import Array, FloatArray
 from hwopt.repair.flow import Cut, cuts, probe_count
@@ -44,12 +46,18 @@ class Reference:
         self.calibration = calibration
         self.threads = threads
         self.store = Store()
+        self.given_up = Event()  # nobody waits any more for what is fitted to this
         self._seed = seed
         self._cuts: list[Cut] | None = None
         self._judged: tuple[tuple[int, ...], ...] | None = None
         self._kept: dict[str, Array] = {}
         self._sampled: dict[tuple[str, str], FloatArray] = {}
         self._outputs: dict[str, Array] | None = None
+
+    def go_on(self) -> None:
+        """Asked by whoever fits between its steps. Raises Interrupted where nobody waits for the fit."""
+        if self.given_up.is_set():
+            raise Interrupted("the fit was given up")
 
     @property
     def cuts(self) -> list[Cut]:

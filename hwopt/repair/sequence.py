@@ -65,6 +65,7 @@ def repair(
     with one_blas_thread():
         for index, node in enumerate(order):
             if fit_of(node) is not None and index not in done:
+                reference.go_on()
                 done |= fitter.fit(index)
     for node in extra:
         withdraw_fit(node)

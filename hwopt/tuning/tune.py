@@ -121,6 +121,7 @@ class _Training:
         recipe: Recipe,
     ) -> None:
         self._student = student
+        self._reference = reference
         self._recipe = recipe
         self._steps = steps
         multiple = fixed_batch(reference.base) or 1
@@ -153,6 +154,7 @@ class _Training:
         rate = recipe.rate * min(first, 1.0) ** 0.5
         every = max(1, self._steps // recipe.checks)
         for step in range(self._steps):
+            self._reference.go_on()
             self._learn(changes)
             optimizer.step(rate * pace(step, self._steps, recipe.warmup))
             if (step + 1) % every and step + 1 < self._steps:
