@@ -53,10 +53,10 @@ class Curated:
 def curate(problem: Problem, keep: Pinned = frozenset()) -> Curated:
     """The problem without dominated values. The best plan stays, for every objective and all limits.
 
-    keep: values that stay all the same, as do those of the problem's start and wishes. Values that only training can mend stay, too, and make no
-    other go: how little they train counts, which no table says. Of equal values *keep* stays, else
-    the first. A plan that is cut off for reasons of its own does not cut off what it dominates:
-    curated problems do not bring that back.
+    keep: values that stay all the same, as do those of the problem's start and wishes. Values that
+    only training can mend stay, too, and make no other go: how little they train counts, which no
+    table says. Of equal values *keep* stays, else the first. A plan that is cut off for reasons of
+    its own does not cut off what it dominates: curated problems do not bring that back.
     """
     whole = arrays(problem)
     if not any(value.risk == Risk.RETRAIN for choice in problem.choices for value in choice.values):
