@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hwopt.scope import Assignment, Problem
-from hwopt.search.problem import Budget, Outcome, Task
+from hwopt.search.milp import frontier
+from hwopt.search.problem import Budget, Outcome, Point, Task
 from hwopt.search.strategies import strategy
 from hwopt.trace import Listeners
 from hwopt.work import Work
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5)  # of the chosen plan's damage: where the trade-off is shown
 
 
 def propose(
@@ -20,5 +24,17 @@ def propose(
 ) -> Outcome:
     """The best plan that the run's strategy finds within a budget."""
     chosen = work.settings
-    search = strategy(chosen.search)
-    return search(Task(problem, budget, chosen.seed, cuts=cuts, stopped=work.stop, listeners=listeners))
+    task = Task(problem, budget, chosen.seed, cuts=cuts, stopped=work.stop, listeners=listeners)
+    if chosen.evaluations is not None:
+        task = replace(task, evaluations=chosen.evaluations)
+    return strategy(chosen.search)(task)
+
+
+def trade_off(work: Work, problem: Problem, damage: float) -> tuple[Point, ...]:
+    """Latency against damage against footprint, as predicted, around a plan of so much added-up damage.
+
+    Without the run's limits: a reader wants to see what the next step in either direction would cost.
+    """
+    limits = [share * damage for share in SHARES] if damage > 0 else [0.0]
+    task = Task(problem, Budget(), work.settings.seed, stopped=work.stop)
+    return frontier(task, limits)

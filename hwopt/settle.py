@@ -25,7 +25,7 @@ from hwopt.held import (
     objective_that_counts,
     tightened,
 )
-from hwopt.propose import propose
+from hwopt.propose import propose, trade_off
 from hwopt.refusal import refused
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
@@ -99,7 +99,8 @@ def settle(
         decision, deciding = decide(bench, budget, None if data is None else work.limit)
         if decision is None:
             raise refused(deciding, work.limit)
-        decision = replace(decision, dropped=curated.dropped)
+        front = trade_off(work, curated.problem, decision.predicted.damage)
+        decision = replace(decision, dropped=curated.dropped, front=front)
         settled = carry_out(work, base, problem, decision, data, oracle_before, targets, listeners)
         if all(limit.met for limit in settled.limits):
             return settled
