@@ -1,0 +1,163 @@
+"""Networks that values of our passes make of the shipped model: mild to harsh, and mixtures of them.
+
+A recipe names values, not choices: `("hidden", "least")` is the narrowest width of every group of hidden
+channels. Ids of choices come from the model, so that the list survives a re-export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import numpy as np
+import onnx_ir as ir
+
+from hwopt.choice import Choice, Kind, Risk
+from hwopt.errors import RewriteFailed
+from hwopt.find import find_choices
+from hwopt.rewrite import chosen_values, rewrite
+from hwopt.work import Work
+
+HIDDEN: Final = range(100, 600)  # widths of hidden channels in the shipped model
+STREAM: Final = range(20, 90)  # of the maps between blocks
+HEAD: Final = range(600, 700)
+RANDOM_VARIANTS: Final = 8
+MOST_PARAMETERS: Final = 450_000
+SEED: Final = 5
+
+Assignment = Mapping[str, str]
+Pick = Callable[[Sequence[Choice]], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network by name, and the values that make it."""
+
+    name: str
+    assignment: Assignment
+
+
+def every_choice(work: Work, base: ir.Model) -> list[Choice]:
+    """Everything that any pass offers, whatever its risk."""
+    return find_choices(base, work.passes, work.target, frozenset(Risk))[0]
+
+
+def variants(base: ir.Model, choices: Sequence[Choice]) -> list[Variant]:
+    """The list, in the order of training: what tells most comes first."""
+    found = [Variant(name, _joined(choices, picks)) for name, picks in _RECIPES.items()]
+    return [*found, *_random(base, choices)]
+
+
+def _model(name: str) -> Pick:
+    return lambda choices: {c.id: name for c in choices if c.kind == Kind.MODEL}
+
+
+def _input(name: str) -> Pick:
+    return lambda choices: {c.id: name for c in choices if c.kind == Kind.INPUT}
+
+
+def _form(name: str, blocks: Sequence[int]) -> Pick:
+    """The blocks by their number in the model's table; those without the value are left out."""
+
+    def pick(choices: Sequence[Choice]) -> dict[str, str]:
+        forms = [c for c in choices if c.kind == Kind.FORM]
+        numbers = [1, *range(3, 12)]  # block2 has no depthwise convolution
+        return {
+            c.id: name for number, c in zip(numbers, forms, strict=True)
+            if number in blocks and any(v.name == name for v in c.values)
+        }  # fmt: skip
+
+    return pick
+
+
+def _narrow(widths: range, first: int = 0, last: int = 99) -> Pick:
+    """The least width of the groups that are that wide; of those, the first to the last."""
+
+    def pick(choices: Sequence[Choice]) -> dict[str, str]:
+        groups = [c for c in choices if c.kind == Kind.WIDTH and _old_width(c) in widths]
+        return {c.id: _least(c) for c in groups[first:last]}
+
+    return pick
+
+
+def _old_width(choice: Choice) -> int:
+    old = choice.values[0].parameters["from"]
+    assert isinstance(old, int)
+    return old
+
+
+def _least(choice: Choice) -> str:
+    return min(choice.values, key=lambda value: int(str(value.parameters["to"]))).name
+
+
+def _joined(choices: Sequence[Choice], picks: Sequence[Pick]) -> dict[str, str]:
+    return {choice: value for pick in picks for choice, value in pick(choices).items()}
+
+
+def _random(base: ir.Model, choices: Sequence[Choice]) -> list[Variant]:
+    """Mixtures that can be written: each choice kept or given one of its values."""
+    dice, found = Random(SEED), list[Variant]()
+    for _ in range(10 * RANDOM_VARIANTS):
+        whole = dice.random() < 0.5  # widths of all groups at once, or of single ones
+        eager = dice.uniform(0.2, 0.9)
+        picked = {
+            c.id: dice.choice(changing).name
+            for c in choices
+            if (c.kind == Kind.MODEL) <= whole and (c.kind == Kind.WIDTH) <= (not whole)
+            if (changing := [v for v in c.values if v.risk != Risk.EXACT]) and dice.random() < eager
+        }
+        if len(found) < RANDOM_VARIANTS and picked and _possible(base, choices, picked):
+            found.append(Variant(f"mixture {len(found) + 1}", picked))
+    return found
+
+
+def _possible(base: ir.Model, choices: Sequence[Choice], picked: Assignment) -> bool:
+    """Whether it can be written, and trained within a minute."""
+    try:
+        changed = rewrite(base, chosen_values(choices, picked))
+    except RewriteFailed:
+        return False
+    return parameters(changed) < MOST_PARAMETERS
+
+
+def parameters(model: ir.Model) -> int:
+    """Numbers in floating-point constants."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return sum(
+        int(np.prod(t.shape.numpy())) for t in tensors if t is not None and t.dtype == ir.DataType.FLOAT
+    )
+
+
+_EARLY: Final = (3, 4, 5)
+_KERNELS: Final = (4, 5, 6, 9)
+_RECIPES: Final[Mapping[str, Sequence[Pick]]] = {
+    "x0.5": (_model("x0.5"),),
+    "x0.25": (_model("x0.25"),),
+    "r32": (_input("r32"),),
+    "hidden": (_narrow(HIDDEN),),
+    "x0.35": (_model("x0.35"),),
+    "x0.5, fused early": (_model("x0.5"), _form("fused", _EARLY)),
+    "r48, x0.25": (_input("r48"), _model("x0.25")),
+    "streams": (_narrow(STREAM),),
+    "x0.35, k3": (_model("x0.35"), _form("k3", _KERNELS)),
+    "r32, x0.5": (_input("r32"), _model("x0.5")),
+    "hidden, streams": (_narrow(HIDDEN), _narrow(STREAM)),
+    "x0.25, fused_k3": (_model("x0.25"), _form("fused_k3", _KERNELS)),
+    "r40": (_input("r40"),),
+    "x0.5, k3": (_model("x0.5"), _form("k3", _KERNELS)),
+    "r40, x0.35": (_input("r40"), _model("x0.35")),
+    "hidden late": (_narrow(HIDDEN, 4),),
+    "x0.35, fused all": (_model("x0.35"), _form("fused", range(3, 12))),
+    "r32, hidden": (_input("r32"), _narrow(HIDDEN)),
+    "fused_k3 early": (_form("fused_k3", _EARLY), _form("fused", (3,))),
+    "x0.25, k3": (_model("x0.25"), _form("k3", _KERNELS)),
+    "r48": (_input("r48"),),
+    "streams, k3": (_narrow(STREAM), _form("k3", _KERNELS)),
+    "r32, x0.25": (_input("r32"), _model("x0.25")),
+    "x0.75": (_model("x0.75"),),
+    "r40, streams": (_input("r40"), _narrow(STREAM)),
+    "hidden early, head": (_narrow(HIDDEN, 0, 4), _narrow(HEAD)),
+    "base": (),
+}
