@@ -12,7 +12,7 @@ import numpy as np
 
 from hwopt.scope import Assignment, Problem
 from hwopt.search.archive import without_worthless
-from hwopt.search.arrays import Floats, Ints, arrays, joined, steps_that_matter
+from hwopt.search.arrays import Floats, Ints
 from hwopt.search.highs import Solved, minimise
 from hwopt.search.problem import Budget, Objective, Outcome, Point, Task, objective_value
 from hwopt.search.program import Linear, Program, known_cuts
@@ -66,8 +66,6 @@ class _Search:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.tables = Tables(task.problem)
-        whole = joined(arrays(task.problem))
-        self.arrays = whole.with_steps(steps_that_matter(whole))
         self.cuts = known_cuts(task.cuts, self.tables)
 
     def outcome(self) -> Outcome:
@@ -88,7 +86,7 @@ class _Search:
             )  # within the solver's tolerance of a limit, but over it
 
     def _program(self, elastic: bool) -> tuple[Program, list[int]]:
-        program = Program(self.arrays)
+        program = Program(self.tables.arrays)
         slacks = program.limit(self.task.budget, elastic)
         for row in self.tables.encode(self.cuts):
             program.forbid(row.tolist())

@@ -99,6 +99,7 @@ class Tables:
     def __init__(self, problem: Problem) -> None:
         whole = joined(arrays(problem))
         lean = whole.with_steps(steps_that_matter(whole))
+        self.arrays = lean  # scopes joined, and of the schedule only the steps that matter
         self.choices = lean.choices
         self.names = lean.names
         self.sizes: Ints = np.array([len(names) for names in lean.names], np.int64)
