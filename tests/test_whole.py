@@ -1,0 +1,44 @@
+"""Whole plans are priced as the rewritten model is, not as the sum of its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hwopt.ir import save_model
+from hwopt.rewrite import chosen_values, rewrite
+from hwopt.settings import settings
+from hwopt.steps import find, price_choices
+from hwopt.whole import AT_ONCE, whole_prices
+from hwopt.work import Work, open_work
+from tests.graphs import classifier
+
+
+@pytest.mark.parametrize("refine", [0, 3])
+def test_a_plan_costs_what_its_model_costs(tmp_path: Path, refine: int) -> None:
+    save_model(classifier(), tmp_path / "model.onnx")
+    work: Work = open_work(tmp_path / "model.onnx", "ethos-u55-256", settings(refine=refine))
+    found = find(work)
+    problem, _ = price_choices(work, found)
+    plans = [{}, *({choice.id: value.name} for choice in found.choices for value in choice.values)]
+    prices = whole_prices(work, found.base, problem)(plans)
+    assert len(prices) == len(plans)
+    assert len(plans) <= AT_ONCE or prices[AT_ONCE] is not None
+    for plan, price in zip(plans, prices, strict=True):
+        assert price is not None
+        model = rewrite(found.base, chosen_values(found.choices, plan))
+        whole, answer = work.assess(model), work.ask([model])[0]
+        expected = whole.latency_us.value if answer.measurement is None else answer.measurement.latency_us
+        assert (answer.measurement is None) == (refine == 0)
+        assert price.latency_us.value == pytest.approx(expected)
+        assert price.peak_bytes == whole.memory.peak_bytes
+        assert price.weight_bytes == whole.weight_bytes
+
+
+def test_a_plan_that_the_tables_rule_out_is_impossible(tmp_path: Path) -> None:
+    save_model(classifier(), tmp_path / "model.onnx")
+    work = open_work(tmp_path / "model.onnx", "edge-npu", settings(refine=0))
+    found = find(work)
+    problem, _ = price_choices(work, found)
+    assert whole_prices(work, found.base, problem)([{found.choices[0].id: "no such value"}]) == [None]
