@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hwopt.damage import Damage
-from hwopt.held import Checked, Inspection, tightened
+from hwopt.held import Checked, Inspection, halfway, tightened
 from hwopt.link import Link, estimated, prior, suffered
 from hwopt.link import Point as Measured
 from hwopt.scope import Assignment, Price, Problem
@@ -21,7 +21,7 @@ from hwopt.settings import AccuracyLimit
 from hwopt.trace import BetterPlan, Listeners, Progress, emit
 
 MAX_ROUNDS = 8  # plans that are repaired and measured
-MAX_LOOKS = 4  # plans that are looked at for one that keeps the hard limits
+MAX_LOOKS = 8  # plans that are looked at for one that keeps the hard limits
 SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
 
 
@@ -92,15 +92,19 @@ class Bench:
 class Deciding:
     """Plans that were looked at, and what they taught.
 
-    budget: as tight as was learned. nearest: the plan that breaks the hard limits least. rounds:
-    plans that were repaired and measured.
+    first: the budget as it was asked for; budget: as tight as was learned. nearest: the plan that
+    breaks the hard limits least. rounds: plans that were repaired and measured.
     """
 
     bench: Bench
-    budget: Budget
+    first: Budget
     nearest: NearMiss | None = None
+    budget: Budget = field(init=False)
     rounds: list[Round] = field(default_factory=list)
     _seen: dict[tuple[tuple[str, str], ...], Inspection] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.budget = self.first
 
     @property
     def too_harsh(self) -> list[Round]:
@@ -110,24 +114,29 @@ class Deciding:
     def within(self, damage: float | None) -> Decision | None:
         """The best plan of so much added-up damage that keeps the hard limits where they count.
 
-        What is learned of the limits stays. None where no plan was found that keeps them.
+        What breaks a limit is cut, and the search's own limit moves in by the excess, for later
+        searches too. How far off a figure is depends on the plan (an arena's layout does), so a limit
+        that moved in too far moves back halfway. None where no plan was found that keeps them.
         """
         cuts: list[Assignment] = []
         for _ in range(MAX_LOOKS):
             outcome = self.bench.propose(replace(self.budget, damage=damage), cuts)
-            plan = outcome.assignment if outcome.assignment is not None else outcome.closest or {}
-            price = self.bench.problem.total(plan)
-            assert price is not None, "strategies return plans that are possible"
-            found = self._inspected(plan, price)
-            if damage is not None and price.damage > damage * (1 + 1e-9) + 1e-12:
+            plan = outcome.assignment if outcome.assignment is not None else outcome.closest
+            price = None if plan is None else self.bench.problem.total(plan)
+            if plan is None or price is None:
                 return None
-            if all(limit.met for limit in found.limits):
+            found = self._inspected(plan, price)
+            mild = damage is None or price.damage <= damage * (1 + 1e-9) + 1e-12
+            if mild and all(limit.met for limit in found.limits):
                 return Decision(plan, price, outcome, None, (), objective=found.objective)
             self.missed(plan, price.damage, found.limits)
-            if outcome.assignment is None:
+            if outcome.assignment is not None:
+                cuts.append(plan)
+                self.budget = tightened(self.budget, found.limits)
+            elif self.budget != self.first:
+                self.budget = halfway(self.budget, self.first)
+            else:
                 return None
-            cuts.append(plan)
-            self.budget = tightened(self.budget, found.limits)
         return None
 
     def missed(self, plan: Assignment, damage: float, limits: tuple[Checked, ...]) -> None:

@@ -134,6 +134,27 @@ def tightened(budget: Budget, limits: tuple[Checked, ...]) -> Budget:
     return budget
 
 
+def halfway(tight: Budget, loose: Budget) -> Budget:
+    """The budget between two; the looser one's limit where they are within a thousandth."""
+    return replace(
+        tight,
+        latency_us=_middle(tight.latency_us, loose.latency_us),
+        peak_bytes=_whole(_middle(tight.peak_bytes, loose.peak_bytes)),
+        weight_bytes=_whole(_middle(tight.weight_bytes, loose.weight_bytes)),
+        footprint_bytes=_whole(_middle(tight.footprint_bytes, loose.footprint_bytes)),
+    )
+
+
+def _middle(low: float | None, high: float | None) -> float | None:
+    if low is None or high is None:
+        return high
+    return high if high - low < 1e-3 * high else 0.5 * (low + high)
+
+
+def _whole(limit: float | None) -> int | None:
+    return None if limit is None else int(limit)
+
+
 def objective_that_counts(
     objective: Objective, assessment: Assessment, oracle_before: OracleAnswer, oracle_after: OracleAnswer
 ) -> float:

@@ -135,3 +135,21 @@ def test_no_plan_is_repaired_before_it_keeps_the_hard_limits() -> None:
         price = problem.total(plan)
         assert price is not None
         assert 1.1 * price.latency_us.value <= 285.0
+
+
+def test_one_plan_whose_figure_is_far_off_does_not_rule_out_the_others() -> None:
+    """The best plan by the tables breaks the limit by a lot, as an unlucky layout may; the next holds."""
+    problem = problem_of([50.0, 45.0, 4.0], [0.0, 0.0, 0.0])
+    limit = 252.0
+
+    def inspect(plan: Assignment, price: Price) -> Inspection:
+        real = price.latency_us.value * (1.6 if "c0" in plan and "c1" in plan else 1.0)
+        return Inspection((Checked("max_latency", limit, real, "x"),), real)
+
+    def propose(asked: Budget, cuts: Sequence[Assignment]) -> Outcome:
+        return solve(problem, asked, 0, cuts)
+
+    bench = Bench(problem, propose, inspect, measured(lambda a: 0.0, []), never)
+    decision, _ = decide(bench, Budget(latency_us=limit), None)
+    assert decision is not None
+    assert dict(decision.assignment) == {"c0": "v", "c2": "v"}
