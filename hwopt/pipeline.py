@@ -102,7 +102,7 @@ def optimize(
             checker = write_model(work, settled, place.onnx)
             check_written(work, settled, place.onnx)
             report = build_report(
-                Findings(work, found.folds, found.choices, found.skipped, problem, settled, changes, checker,
+                Findings(work, found.folds, found.orders, found.skipped, problem, settled, changes, checker,
                          command, timings)
             )  # fmt: skip
             files = () if out is None else place.publish(result_plan.to_json(), report)

@@ -18,7 +18,10 @@ from hwopt.scope import Price, Problem, combine
 def choice_rows(findings: Findings) -> tuple[ChoiceRow, ...]:
     """One row per fold and per choice."""
     labels = node_labels(findings.work.model)
-    return (*_fold_rows(findings, labels), *(_row(findings, choice, labels) for choice in findings.choices))
+    return (
+        *_fold_rows(findings, labels),
+        *(_row(findings, choice, labels) for choice in findings.orders.listed),
+    )
 
 
 def node_labels(model: ir.Model) -> dict[str, str]:
@@ -49,14 +52,20 @@ def _fold_rows(findings: Findings, labels: Mapping[str, str]) -> list[ChoiceRow]
 
 def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> ChoiceRow:
     chosen = findings.settled.decision.assignment.get(choice.id, KEEP)
-    alone = {name: alone_price(findings.problem, choice, name) for name in _value_names(choice)}
+    barred = {name: findings.orders.barred(choice.id, name) for name in _value_names(choice)}
+    alone = {
+        name: None if reason else alone_price(findings.problem, choice, name)
+        for name, reason in barred.items()
+    }
     return ChoiceRow(
         id=choice.id,
         kind=choice.kind.value,
         nodes=_names(sorted(choice.places), labels),
-        values=tuple(_value_row(name, choice.value(name), price) for name, price in alone.items()),
+        values=tuple(
+            _value_row(name, choice.value(name), price, barred[name]) for name, price in alone.items()
+        ),
         chosen=chosen,
-        reason=why(findings, choice, chosen, alone),
+        reason=findings.orders.reason(choice.id, chosen) or why(findings, choice, chosen, alone),
     )
 
 
@@ -65,19 +74,22 @@ def _value_names(choice: Choice) -> list[str]:
 
 
 def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
-    """The price of the choice's scopes with this value and everything else kept; None if impossible."""
+    """The price of the choice's scopes with this value and everything else kept; None if impossible.
+
+    What may not keep is as it is in the problem's `start`.
+    """
     mine = [scope for scope in problem.scopes if choice.id in scope.choices]
-    prices = [scope.price({choice.id: name}) for scope in mine]
+    prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
     if any(price is None for price in prices):
         return None
     return combine([price for price in prices if price is not None])
 
 
-def _value_row(name: str, value: Value | None, price: Price | None) -> ValueRow:
+def _value_row(name: str, value: Value | None, price: Price | None, barred: str) -> ValueRow:
     passes = () if value is None else (value.pass_name,)
     risk = Risk.EXACT if value is None else value.risk
     if price is None:
-        gone = Missing("not measured: by itself it saves nothing, or it cannot be written here")
+        gone = Missing(barred or "not measured: by itself it saves nothing, or it cannot be written here")
         return ValueRow(name, passes, risk.value, gone, gone, gone, gone)
     damage = Estimate(price.damage, 0.0, _damage_source(risk, price))
     return ValueRow(
@@ -101,7 +113,8 @@ def _damage_source(risk: Risk, price: Price) -> Source:
 def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Price | None]) -> str:
     """The reason for a choice's value, in figures."""
     keep = alone[KEEP]
-    assert keep is not None
+    if keep is None:
+        return "by the limits of the hints, it may not keep"
     gains = {
         name: keep.latency_us.value - price.latency_us.value
         for name, price in alone.items()

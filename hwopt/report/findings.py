@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwopt.choice import Choice, Skip, Value
+from hwopt.choice import Skip, Value
+from hwopt.hints_apply import Orders
 from hwopt.scope import Problem
 from hwopt.settle import Settled
 from hwopt.trace import Timings
@@ -16,12 +17,13 @@ from hwopt.work import Work
 class Findings:
     """changes: output differences of the result to the input, or why there are none.
 
-    checker: what onnx.checker says of the written file.
+    checker: what onnx.checker says of the written file. orders: what hints forbid, pin and prefer, and
+    all choices that there were before.
     """
 
     work: Work
     folds: tuple[Value, ...]
-    choices: tuple[Choice, ...]
+    orders: Orders
     skipped: tuple[Skip, ...]
     problem: Problem
     settled: Settled
