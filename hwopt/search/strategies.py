@@ -16,6 +16,7 @@ DEFAULT = "milp"
 # bring libraries that take long to load.
 _MODULES: Mapping[str, str] = {
     DEFAULT: "milp",
+    "evolve": "evolve",
     "greedy": "greedy",
     "reinforce": "reinforce",
     "random": "random_plans",
