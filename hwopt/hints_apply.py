@@ -155,6 +155,10 @@ class Orders:
             return f"pinned to {self.pins[choice][0]} by hints"
         return self.removed.get((choice, name), "")
 
+    def limits_on(self, choice: str) -> str:
+        """The keys of the file that limit what a choice may cost, which only prices can tell."""
+        return ", ".join(rule.key for rule in self.rules if rule.choice == choice)
+
 
 def obeyed(problem: Problem, rules: Sequence[Rule]) -> Problem:
     """The problem without the entries that break one of these rules."""

@@ -57,7 +57,7 @@ class _Resolver:
             removed.setdefault(pair, reason)
         for choice, (name, key) in {**pins, **training}.items():
             if (choice, name) in removed:
-                raise self.hints.wrong(key, f"and the same file exclude one another: {removed[choice, name]}")
+                raise self.hints.wrong(key, f"asks for '{name}': {removed[choice, name]}")
         open_to = {(choice.id, value.name) for choice in listed for value in choice.values}
         open_to |= {(choice.id, KEEP) for choice in listed}
         wishes = tuple(

@@ -14,6 +14,8 @@ from hwopt.report.findings import Findings
 from hwopt.report.schema import ChoiceRow, Missing, ValueRow
 from hwopt.scope import Price, Problem, combine
 
+UNMEASURED = "not measured: by itself it saves nothing, or it cannot be written here"
+
 
 def choice_rows(findings: Findings) -> tuple[ChoiceRow, ...]:
     """One row per fold and per choice."""
@@ -52,7 +54,9 @@ def _fold_rows(findings: Findings, labels: Mapping[str, str]) -> list[ChoiceRow]
 
 def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> ChoiceRow:
     chosen = findings.settled.decision.assignment.get(choice.id, KEEP)
+    limits = findings.orders.limits_on(choice.id)
     barred = {name: findings.orders.barred(choice.id, name) for name in _value_names(choice)}
+    unpriced = f"beyond the limits of the hints ({limits}), or not measured" if limits else UNMEASURED
     alone = {
         name: None if reason else alone_price(findings.problem, choice, name)
         for name, reason in barred.items()
@@ -62,7 +66,8 @@ def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> Choic
         kind=choice.kind.value,
         nodes=_names(sorted(choice.places), labels),
         values=tuple(
-            _value_row(name, choice.value(name), price, barred[name]) for name, price in alone.items()
+            _value_row(name, choice.value(name), price, barred[name] or unpriced)
+            for name, price in alone.items()
         ),
         chosen=chosen,
         reason=findings.orders.reason(choice.id, chosen) or why(findings, choice, chosen, alone),
@@ -79,17 +84,19 @@ def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
     What may not keep is as it is in the problem's `start`.
     """
     mine = [scope for scope in problem.scopes if choice.id in scope.choices]
+    if not mine:
+        return None
     prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
     if any(price is None for price in prices):
         return None
     return combine([price for price in prices if price is not None])
 
 
-def _value_row(name: str, value: Value | None, price: Price | None, barred: str) -> ValueRow:
+def _value_row(name: str, value: Value | None, price: Price | None, unpriced: str) -> ValueRow:
     passes = () if value is None else (value.pass_name,)
     risk = Risk.EXACT if value is None else value.risk
     if price is None:
-        gone = Missing(barred or "not measured: by itself it saves nothing, or it cannot be written here")
+        gone = Missing(unpriced)
         return ValueRow(name, passes, risk.value, gone, gone, gone, gone)
     damage = Estimate(price.damage, 0.0, _damage_source(risk, price))
     return ValueRow(
