@@ -17,6 +17,7 @@ from hwopt.scope import Problem
 from hwopt.search.archive import Looked
 from hwopt.search.arrays import Floats, Ints
 from hwopt.search.evolve_model import Aim, Layout, Model, as_figures, columns, fitted
+from hwopt.search.random_plans import draw
 from hwopt.search.tables import Tables
 
 STEPS = 0.3  # share of a cohort
@@ -25,6 +26,7 @@ PATHS = 120  # candidates of each kind that the model chooses from
 PAIRS = 150
 CROSSINGS = 150
 STRICT = (1.0, 10.0, 100.0)  # what a relative excess over the limits costs, in objectives of the input
+FEW, RANDOM = 1 << 14, 1_000  # plans of a space that are listed; else as many are drawn at random
 NOISE = 0.02  # of a path, relative to its most costly change
 CENTRES = 8  # of the best plans, from which a cohort that does not start at the best one starts
 
@@ -47,11 +49,6 @@ class Space:
                 near[member].update(m for m in members if m != member)
         together = tuple(np.array(sorted(others), np.int64) for others in near)
         return Space(tables, Layout.of(tables.sizes), together)
-
-    @property
-    def plans(self) -> float:
-        """How many there are, the impossible ones counted."""
-        return float(np.prod(self.tables.sizes.astype(np.float64)))
 
 
 @dataclass
@@ -103,6 +100,8 @@ def children(
 
     steer: whether the tables may be asked for figures.
     """
+    if not len(space.tables.sizes):
+        return seen.codes[:0]
     centre = _centre(seen, rng)
     known = seen.possible()
     model = fitted(
@@ -122,7 +121,18 @@ def children(
     chosen = _more(chosen, _promising(aim, model, singles, len(singles)), steps)
     chosen = _more(chosen, rng.permutation(fresh(space, seen, crossed)), mixed)
     chosen = _more(chosen, rng.permutation(drawn), count - len(chosen))
+    if len(chosen) < count:
+        chosen = _more(chosen, _anything(space, seen, rng), count - len(chosen))
     return chosen[:count]
+
+
+def _anything(space: Space, seen: Seen, rng: Generator) -> Ints:
+    """Where there is little new near what was seen: random plans, or all that are left of a small space."""
+    sizes = space.tables.sizes
+    if np.prod(sizes.astype(np.float64)) > FEW:
+        return fresh(space, seen, draw(rng, sizes, RANDOM))
+    every = np.indices(tuple(sizes.tolist())).reshape(len(sizes), -1).T
+    return rng.permutation(fresh(space, seen, every))
 
 
 def _centre(seen: Seen, rng: Generator) -> int:
