@@ -20,23 +20,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
-from bench.zero_shot_variants import Variant, every_choice, parameters, variants
-from hwopt.choice import Choice
-from hwopt.find import canonicalise
+from bench.zero_shot_table import table
+from bench.zero_shot_variants import Lab, Variant, open_lab, parameters, variants
 from hwopt.harm import WRITTEN_EFFORT
+from hwopt.nodes import Array
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate
 from hwopt.repair.sequence import repair
-from hwopt.resolution import seen_by
-from hwopt.rewrite import chosen_values, rewrite
-from hwopt.settings import settings
-from hwopt.work import Work, open_work
-from models.figures.data import make
-from models.figures.evaluate import SHIPPED
+from hwopt.resolution import image_inputs, resized, seen_by
+from hwopt.zero_shot import SAMPLES, scores
+from hwopt.zero_shot_probe import Weights
+from models.figures.data import Images, make
 
-TARGET: Final = "edge-npu"
 RESULTS: Final = Path("docs/data/zero_shot.jsonl")
 JUDGED: Final = 1200
 JUDGE_SEED: Final = 7  # images that nothing else in the project is made from
@@ -72,27 +70,6 @@ def read_records(path: Path) -> list[Record]:
     return [Record(**json.loads(line)) for line in path.read_text("utf-8").splitlines() if line]
 
 
-@dataclass(frozen=True)
-class Lab:
-    """The shipped model, opened for one target, with everything that may be changed in it."""
-
-    work: Work
-    base: ir.Model
-    choices: Sequence[Choice]
-
-    def written(self, variant: Variant) -> ir.Model:
-        """The variant's structure; weights as the rewrite left them."""
-        return rewrite(self.base, chosen_values(self.choices, variant.assignment))
-
-
-def open_lab(calibration: Path | None) -> Lab:
-    """With calibration images, channels are ordered by them as in a run."""
-    options = settings(allow_interface_change=True, max_drop=None if calibration is None else 0.03)
-    work = open_work(SHIPPED, TARGET, options, calibration)
-    base = canonicalise(work.model, work.passes, work.target).model
-    return Lab(work, base, every_choice(work, base))
-
-
 def train(folder: Path, out: Path, seeds: Sequence[int], only: Sequence[str]) -> None:
     """Every variant that is not in `out` yet with every seed, in turn."""
     from bench.zero_shot_train import Recipe, Truth
@@ -124,9 +101,68 @@ def train(folder: Path, out: Path, seeds: Sequence[int], only: Sequence[str]) ->
 
 def _wanted(lab: Lab, seeds: Sequence[int], only: Sequence[str]) -> Iterator[tuple[Variant, int]]:
     for seed in seeds:
-        for variant in variants(lab.base, lab.choices):
+        for variant in variants(lab):
             if not only or variant.name in only:
                 yield variant, seed
+
+
+def report(path: Path) -> str:
+    """The table of rank correlations, and what it stands on."""
+    lab, everything = open_lab(), read_records(path)
+    records = [record for record in everything if record.seed == 0]
+    accuracy = np.array([record.accuracy for record in records])
+    latency = np.array([record.latency_us for record in records])
+    columns = {**_baselines(records), **_scores(lab, records)}
+    lines = [
+        f"{len(records)} networks, accuracy {100 * accuracy.min():.1f} to {100 * accuracy.max():.1f}%, "
+        f"predicted latency on {lab.work.target.name} {latency.min():.0f} to {latency.max():.0f} us; "
+        f"{_noise(everything)}",
+        table(columns, accuracy, latency),
+    ]
+    return "\n\n".join(lines)
+
+
+def _baselines(records: Sequence[Record]) -> dict[str, list[float]]:
+    """What needs no score; less divergence is more accuracy, so it counts with a minus."""
+    return {
+        "parameters": [float(r.params) for r in records],
+        "MACs": [float(r.macs) for r in records],
+        "predicted latency": [r.latency_us for r in records],
+        "divergence after repair (needs calibration data)": [-r.divergence for r in records],
+        "accuracy after repair (needs labels)": [r.repaired for r in records],
+    }
+
+
+def _scores(lab: Lab, records: Sequence[Record]) -> dict[str, list[float]]:
+    images, _ = make("calib", SAMPLES)
+    columns: dict[str, list[float]] = {}
+    for record in records:
+        model = lab.written(Variant(record.name, record.assignment))
+        for how, weights, given in (
+            ("drawn weights, noise", Weights.DRAWN, None),
+            ("drawn weights, images", Weights.DRAWN, images),
+            ("kept weights, images", Weights.KEPT, images),
+        ):
+            found = scores(model, None if given is None else _seen_by(model, given), weights)
+            for name, score in asdict(found).items():
+                columns.setdefault(f"{name} ({how})", []).append(score)
+    return columns
+
+
+def _seen_by(model: ir.Model, images: Images) -> Array:
+    image = next(iter(image_inputs(model)))
+    return resized(images.astype(np.float32), image.axes, image.size)
+
+
+def _noise(records: Sequence[Record]) -> str:
+    """What another seed of the training changes, where some networks were trained with several."""
+    by_name: dict[str, list[float]] = {}
+    for record in records:
+        by_name.setdefault(record.name, []).append(record.accuracy)
+    spreads = [float(np.std(found, ddof=1)) for found in by_name.values() if len(found) > 1]
+    if not spreads:
+        return "one seed each"
+    return f"standard deviation over seeds {100 * max(spreads):.2f} points ({len(spreads)} networks)"
 
 
 def main() -> int:
@@ -144,6 +180,8 @@ def main() -> int:
     if options.command == "train":
         seeds = [int(seed) for seed in options.seeds.split(",")]
         train(options.folder, options.out, seeds, [name for name in options.only.split(";") if name])
+    else:
+        print(report(options.file))
     return 0
 
 

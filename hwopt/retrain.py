@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hwopt.candidate import SUFFIX, Candidate, make_candidate
+from hwopt.candidate_plans import opened
 from hwopt.choice import Risk
 from hwopt.cost.learned import Learned
 from hwopt.errors import BadInput, BudgetNotMet
@@ -63,14 +64,18 @@ def with_candidate(
 
 
 def _with_retrain(work: Work, found: Found, problem: Problem, listeners: Listeners) -> Problem:
-    """Everything that may be decided, RETRAIN values among it; what damage is known stays known."""
+    """Everything that may be decided, RETRAIN values among it; what damage is known stays known.
+
+    Hints hold here, too, those about values that only training can mend among them.
+    """
+    orders = found.orders.for_training()
     lossy = {Risk.LOSSY} if work.calibration is not None else set()
     risks = frozenset({Risk.EXACT, Risk.RETRAIN} | lossy)
     choices, _ = find_choices(found.base, work.passes, work.target, risks, listeners)
     scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
-    priced = draft(scene, choices, listeners).problem(Learned(work.cost_model))
+    priced = draft(scene, orders.allowed(choices), listeners).problem(Learned(work.cost_model))
     damage = tuple(scope for scope in problem.scopes if scope.id.startswith("damage:"))
-    return replace(priced, scopes=(*priced.scopes, *damage))
+    return orders.restrict(opened(replace(priced, scopes=(*priced.scopes, *damage))))
 
 
 def _write(candidate: Candidate, out: Path) -> str:

@@ -28,6 +28,7 @@ REPEATS = 2  # drawings of weights and perturbations, whose scores are averaged
 PERTURBATION = 0.01  # of the inputs' own deviation: Lin et al., section 4
 MOST_BYTES = 1 << 28  # of the largest map, for all samples together
 Floats = npt.NDArray[np.float64]
+WORTH = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ def scores(
     return Scores(
         *(float(np.mean([getattr(s, f) for s in found])) for f in ("naswot", "zen", "expressivity"))
     )
+
+
+def zero_shot_score(model: ir.Model) -> float | str:
+    """The score that candidates are shown with, `WORTH` says what it is worth; or why there is none."""
+    try:
+        found = scores(model).zen
+    except Exception as error:  # whatever ONNX Runtime objects to: a score is never worth a run
+        return str(error).splitlines()[0]
+    return found if np.isfinite(found) else "the score is not a number"
 
 
 def _once(probe: Probe, images: FloatArray, seed: int) -> Scores:

@@ -1,15 +1,25 @@
-"""The mildest plan that needs training: how it is chosen, and that the search never sees it otherwise."""
+"""The mildest plans that need training: how they are found and weighed."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from hwopt.candidate import mildest, opened, removed, retrain_values, without_retrain
+from hwopt.candidate import weigh
+from hwopt.candidate_plans import mildest, near_mildest, opened, removed
 from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
+from hwopt.decide import Decision
 from hwopt.estimate import Estimate, Source
+from hwopt.find import find_choices
 from hwopt.scope import Price, Problem, Scope
 from hwopt.search import Budget, Objective
-from hwopt.search.milp import solve
+from hwopt.search.problem import Outcome
+from hwopt.settings import settings
+from hwopt.steps import find
+from hwopt.work import open_work
+from hwopt.zero_shot import zero_shot_score
+from tests.graphs import CLASSIFIER, CLASSIFIER_WEIGHTS, model_of
 
 
 def us(value: float) -> Estimate:
@@ -39,14 +49,6 @@ MIXED = problem_of(
     ("b", "most", Risk.RETRAIN, 60.0, 900),
     ("c", "dense", Risk.EXACT, 20.0, -100),
 )
-
-
-def test_the_ordinary_search_sees_no_value_that_needs_training() -> None:
-    ordinary = without_retrain(MIXED)
-    outcome = solve(ordinary, Budget(), 0)
-    assert outcome.assignment == {"c": "dense"}
-    assert retrain_values(ordinary) == []
-    assert [v.name for _, v in retrain_values(MIXED)] == ["half", "most"]
 
 
 def test_the_smallest_share_that_meets_the_limit_is_taken_and_exact_values_help() -> None:
@@ -98,3 +100,50 @@ def test_the_objective_decides_among_equally_mild_plans(objective: Objective) ->
     wanted = objective in (Objective.LATENCY,)
     assert ("c" in found.assignment) == wanted
     assert found.assignment["a"] == "half"
+
+
+def test_other_sets_follow_from_mild_to_harsh_and_none_comes_twice() -> None:
+    limit = Budget(latency_us=240.0)
+    found = near_mildest(MIXED, limit, 0)
+    sets = [{c: v for c, v in d.assignment.items() if c != "c"} for d in found]
+    assert sets == [{"a": "half"}, {"b": "most"}, {"a": "half", "b": "most"}]
+    assert all(not limit.violations(d.predicted) for d in found)
+    gone = [removed(MIXED, only) for only in sets]
+    assert gone == sorted(gone)
+    assert near_mildest(MIXED, limit, 0, count=2) == found[:2]
+    assert mildest(MIXED, limit, 0) == found[0]
+
+
+def test_nothing_is_milder_than_no_training() -> None:
+    found = near_mildest(MIXED, Budget(latency_us=290.0), 0)
+    assert [d.assignment for d in found] == [{"c": "dense"}]
+
+
+def test_two_harsh_values_of_one_choice_are_two_sets() -> None:
+    owner = Choice("w", Kind.MODEL, (value("w", "half", Risk.RETRAIN), value("w", "quarter", Risk.RETRAIN)))
+    table: dict[tuple[str, ...], Price] = {
+        (KEEP,): Price(us(100.0), 1000), ("half",): Price(us(50.0), 500), ("quarter",): Price(us(30.0), 250),
+    }  # fmt: skip
+    problem = Problem((owner,), (Scope("cost", ("w",), table),), Price(us(0.0), 0))
+    found = near_mildest(problem, Budget(latency_us=60.0), 0)
+    assert [d.assignment for d in found] == [{"w": "half"}, {"w": "quarter"}]
+
+
+def test_the_ordinary_search_sees_no_value_that_needs_training() -> None:
+    model = Path(__file__).parent.parent / "models" / "figures" / "figures.onnx"
+    work = open_work(model, "edge-npu", settings(allow_retrain=True, max_latency="-90%"))
+    found = find(work)
+    assert found.choices
+    assert all(v.risk == Risk.EXACT for c in found.choices for v in c.values)
+    offered, _ = find_choices(found.base, work.passes, work.target, frozenset(Risk))
+    assert any(v.risk == Risk.RETRAIN for c in offered for v in c.values)
+
+
+def test_plans_are_weighed_with_what_they_remove_and_a_score() -> None:
+    model = model_of(CLASSIFIER, CLASSIFIER_WEIGHTS)
+    decision = Decision({"a": "half"}, Price(us(230.0)), Outcome(None, "milp", 0), None, ())
+    chosen = weigh(model, MIXED, [decision])[0]
+    assert chosen.retrained == {"a": "half"}
+    assert chosen.removed == pytest.approx(500 / 3000)
+    assert chosen.score == zero_shot_score(model)  # these values rewrite nothing
+    assert chosen.row()["steps"] == {"a": "half"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def pointwise(channels: tuple[int, ...], *, relu: bool, opset: int = 17, seed: i
     rng = np.random.default_rng(seed)
     image = ir.val("image", dtype=ir.DataType.FLOAT, shape=["N", channels[0], 4, 4])
     value, nodes, constants = image, [], []
-    for number, (inputs, outputs) in enumerate(zip(channels, channels[1:], strict=False)):
+    for number, (inputs, outputs) in enumerate(pairwise(channels)):
         weight = rng.standard_normal((outputs, inputs, 1, 1)).astype(np.float32)
         constants.append(ir.val(f"w{number}", const_value=ir.tensor(weight, name=f"w{number}")))
         nodes.append(ir.node("Conv", [value, constants[-1]], name=f"conv{number}"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hwopt.candidate import mildest, without_retrain
+from hwopt.candidate_plans import mildest, restricted
 from hwopt.choice import KEEP, Choice, Risk
 from hwopt.estimate import Estimate, Source
 from hwopt.scope import NOTHING, Price, Problem, Scope
@@ -132,8 +132,8 @@ def test_candidates_that_need_training_are_found_as_before(seed: int) -> None:
     if before is not None and after is not None:
         assert after.predicted.damage == pytest.approx(before.predicted.damage, abs=1e-6)
         assert after.predicted.latency_us.value == pytest.approx(before.predicted.latency_us.value)
-    ordinary = optimum(all_of(without_retrain(problem)), budget)
-    assert optimum(all_of(without_retrain(curated)), budget) == pytest.approx(ordinary)
+    ordinary = optimum(all_of(restricted(problem, {})), budget)
+    assert optimum(all_of(restricted(curated, {})), budget) == pytest.approx(ordinary)
 
 
 def test_a_value_that_only_one_in_need_of_training_wants_stays() -> None:
@@ -149,4 +149,4 @@ def test_a_value_that_only_one_in_need_of_training_wants_stays() -> None:
     scopes = (Scope("s", ("c0", "c1"), table), Scope("damage:c1", ("c1",), known))
     problem = Problem((first, second), scopes, NOTHING)
     assert curate(problem).dropped == ()
-    assert curate(without_retrain(problem)).dropped == (Dropped("c0", "v0", KEEP),)
+    assert curate(restricted(problem, {})).dropped == (Dropped("c0", "v0", KEEP),)
