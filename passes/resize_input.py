@@ -69,7 +69,7 @@ class ResizeInput(Pass):
                 yield Skip(self.name, image.name, f"at {size[0]}x{size[1]}: {shapes}")
                 return  # what pins the resolution pins the smaller ones, too
             yield Value(
-                choice=f"input:{image.name}",
+                choice=choice_of(model, image),
                 kind=Kind.INPUT,
                 name=name_of(size),
                 pass_name=self.name,
@@ -77,8 +77,14 @@ class ResizeInput(Pass):
                 stage=self.stage,
                 places=places,
                 rewrite=partial(write_shapes, shapes=shapes),
-                parameters={"height": size[0], "width": size[1]},
+                parameters={"input": image.name, "height": size[0], "width": size[1]},
             )
+
+
+def choice_of(model: ir.Model, image: ImageInput) -> str:
+    """The id of an input's resolution: its number among the inputs, since an export may rename it."""
+    names = [str(value.name) for value in model.graph.inputs if not value.is_initializer()]
+    return f"input:{names.index(image.name)}"
 
 
 def free_inputs(model: ir.Model) -> Iterator[str]:

@@ -50,7 +50,7 @@ def test_the_model_takes_smaller_images_and_its_weights_stay(target: Target) -> 
     found = offers(model, target)
     assert list(found) == ["r56", "r48", "r40", "r32"]
     value = found["r48"]
-    assert (value.choice, value.kind, value.risk) == ("input:x", Kind.INPUT, Risk.LOSSY)
+    assert (value.choice, value.kind, value.risk) == ("input:0", Kind.INPUT, Risk.LOSSY)
     changed = rewrite(model, [value])
     onnx.checker.check_model(ir.to_proto(changed), full_check=True)
     assert str(changed.graph.inputs[0].shape) == "[N,3,48,48]"
