@@ -98,7 +98,7 @@ def _barring(problem: Problem, barred: Sequence[Mapping[str, str]]) -> list[Scop
 
 def removed(problem: Problem, assignment: Assignment) -> float:
     """The share of the model's weight bytes that an assignment takes away; 0 where it adds some."""
-    before, after = problem.total({}), problem.total(assignment)
+    before, after = problem.total(problem.start), problem.total(assignment)
     if before is None or after is None or not before.weight_bytes:
         return 0.0
     return max(0.0, 1.0 - after.weight_bytes / before.weight_bytes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer, comparable
+from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem
 from hwopt.search.problem import Budget, Objective
 from hwopt.work import Work
@@ -64,9 +65,10 @@ def exchange(work: Work, base: ir.Model, problem: Problem) -> float:
     """Microseconds of the search's tables per microsecond of the figure that counts.
 
     The tables were taught by the oracle about the canonical model, not about the input, so that is
-    where both are compared.
+    where both are compared; where hints leave no unchanged model, the plan to start from is.
     """
-    answer, tables = work.ask([base])[0], problem.total({})
+    start = rewrite(base, chosen_values(problem.choices, problem.start))
+    answer, tables = work.ask([start])[0], problem.total(problem.start)
     if answer.measurement is None or tables is None:
         return 1.0
     return tables.latency_us.value / max(answer.measurement.latency_us, 1e-9)
