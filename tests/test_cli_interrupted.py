@@ -20,6 +20,7 @@ GIVEN = ("optimize", "model.onnx", "-t", "edge-npu", "--calib", "calib.npz", "--
 OUT = (*GIVEN, "-o", "out.onnx")
 WRITTEN = {"out.onnx", "out.plan.json", "out.report.json", "out.report.md"}
 PARTIAL = "out.partial.plan.json"
+Words = tuple[str, ...]
 
 # What the log shows, in this order, before Ctrl-C is pressed.
 WHILE_LOADING = ("StageStarted(name='load')",)
@@ -34,7 +35,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def interrupted(folder: Path, cache: Path, arguments: tuple[str, ...], seen: tuple[str, ...]) -> tuple[int, str]:
+def interrupted(
+    folder: Path, cache: Path, arguments: tuple[str, ...], seen: tuple[str, ...]
+) -> tuple[int, str]:
     """Exit code and last line of a run whose process group gets Ctrl-C once these lines were logged."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(cache), "HWOPT_DEBUG": "4"}
     process = subprocess.Popen(

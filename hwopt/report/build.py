@@ -16,6 +16,7 @@ from hwopt.report.accuracy import accuracy
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
+from hwopt.report.pareto import pareto_rows
 from hwopt.report.rounds import link_info, round_rows
 from hwopt.report.schema import (
     Budget,
@@ -35,6 +36,7 @@ from hwopt.report.schema import (
 )
 from hwopt.report.trust import trust_notes
 from hwopt.settle import Settled
+from hwopt.stopping import TIME_LIMIT
 from hwopt.work import Work
 
 
@@ -59,6 +61,7 @@ def build_report(findings: Findings) -> Report:
         verification=verification(findings),
         budget=budget(work, settled),
         search=search(findings),
+        pareto=pareto_rows(settled.decision),
         timings_s=findings.timings.to_json(),
         notes=notes(findings),
     )
@@ -141,6 +144,18 @@ def search(findings: Findings) -> SearchInfo:
         seconds=round(seconds, 3),
         rounds=round_rows(decision, findings.work.limit),
         link=link_info(decision),
+        stopped=findings.work.stop.reason or None,
+    )
+
+
+def stop_notes(work: Work) -> tuple[str, ...]:
+    """What it means that somebody, or the clock, ended the search."""
+    if not work.stop.reason:
+        return ()
+    why = "the time limit" if work.stop.reason == TIME_LIMIT else "the caller"
+    return (
+        f"the search was cut short by {why}: this is the best plan that was measured by then, and another "
+        "run may give another one; what was measured is kept for it",
     )
 
 
@@ -155,6 +170,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     if names:
         found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")
     found.extend(settled.notes)
+    found.extend(stop_notes(work))
     damage = settled.decision.damage
     if any((d.precision, d.against) == (FLOAT, FLOAT) for d in settled.accuracy):
         found.append(

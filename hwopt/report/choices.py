@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -10,6 +11,7 @@ from hwopt.choice import KEEP, Choice, Risk, Value
 from hwopt.estimate import Estimate, Source
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
+from hwopt.report import words
 from hwopt.report.findings import Findings
 from hwopt.report.schema import ChoiceRow, Missing, ValueRow
 from hwopt.scope import Price, Problem, combine
@@ -66,7 +68,10 @@ def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> Choic
         kind=choice.kind.value,
         nodes=_names(sorted(choice.places), labels),
         values=tuple(
-            _value_row(name, choice.value(name), price, barred[name] or unpriced)
+            replace(
+                _value_row(name, choice.value(name), price, barred[name] or unpriced),
+                dominated_by=dominated_by(findings, choice, name),
+            )
             for name, price in alone.items()
         ),
         chosen=chosen,
@@ -90,6 +95,12 @@ def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
     if any(price is None for price in prices):
         return None
     return combine([price for price in prices if price is not None])
+
+
+def dominated_by(findings: Findings, choice: Choice, name: str) -> str:
+    """The value of the same choice for which this one went before the search; "" where it did not."""
+    dropped = findings.settled.decision.dropped
+    return next((d.by for d in dropped if (d.choice, d.value) == (choice.id, name)), "")
 
 
 def _value_row(name: str, value: Value | None, price: Price | None, unpriced: str) -> ValueRow:
@@ -134,8 +145,12 @@ def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Pri
     if not gains:
         return "no value could be written or measured here"
     best = max(gains, key=lambda name: gains[name])
+    if by := dominated_by(findings, choice, best):
+        return f"{best} is dominated by {by}: in latency, memory at every step, size and damage never better"
     if gains[best] <= 0:
         return f"no value is faster: the best, {best}, is {-gains[best]:+.3g} us"
+    if broken := limit_broken(findings, choice, best):
+        return f"{best} would save {gains[best]:.3g} us, but {broken}"
     price = alone[best]
     damage = 0.0 if price is None else price.damage
     if damage > 0:
@@ -143,6 +158,24 @@ def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Pri
             f"{best} would save {gains[best]:.3g} us, but its damage {damage:.3g} is better spent elsewhere"
         )
     return f"{best} would save {gains[best]:.3g} us by itself, but not together with what was chosen"
+
+
+def limit_broken(findings: Findings, choice: Choice, name: str) -> str:
+    """Which hard limit the value would break on top of the chosen plan, as predicted; "" for none."""
+    plan = findings.settled.decision.assignment
+    price = findings.problem.total({**findings.problem.start, **plan, choice.id: name})
+    if price is None:
+        return ""
+    figures = {
+        "max_memory": price.peak_bytes,
+        "max_size": price.weight_bytes,
+        "max_footprint": price.peak_bytes + price.weight_bytes,
+    }
+    for limit in findings.settled.limits:
+        figure = figures.get(limit.name, 0)
+        if figure > limit.limit:
+            return f"{limit.name} {words.byte_count(limit.limit)} would be broken: {words.byte_count(figure)}"
+    return ""
 
 
 def _why_taken(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hwopt.report import words
+from hwopt.report.pareto import SHOWN_ROWS, pareto_table
 from hwopt.report.rounds import round_lines
 from hwopt.report.schema import ChoiceRow, Missing, Outcome, Report, SubgraphRow, Unpriced
 
@@ -31,6 +32,7 @@ def to_markdown(report: Report) -> str:
         _section("Subgraphs", _subgraphs(report)),
         _section("Verification", _verification(report)),
         _section("Limits and search", _search(report)),
+        _section("Other plans", _pareto(report)),
         _section("Time spent", _timings(report)),
         _section("How to reproduce", _reproduce(report)),
     ]
@@ -179,9 +181,26 @@ def _search(report: Report) -> str:
         return "\n".join([*lines, f"- search: {search.unavailable}"])
     lines.append(
         f"- search: {search.strategy}, {search.evaluations} evaluations, bound {words.number(search.bound)}, "
-        f"gap {words.number(search.gap)}"
+        f"gap {words.number(search.gap)}" + (f", cut short: {search.stopped}" if search.stopped else "")
     )
     return "\n".join([*lines, *round_lines(search.rounds, search.link)])
+
+
+def _pareto(report: Report) -> str:
+    if len(report.pareto) < 2:
+        return ""
+    intro = (
+        "Plans that no other beats in latency, damage and footprint at once, and those that were measured. "
+        f"Latency and memory are predicted here, for all of them; {_more(report)}\n\n"
+    )
+    header = ["latency", "damage", "drop", "peak memory", "weight size", "values", "damage is"]
+    return intro + table(header, pareto_table(report.pareto))
+
+
+def _more(report: Report) -> str:
+    more = len(report.pareto) - SHOWN_ROWS
+    others = f"{more} more and " if more > 0 else ""
+    return f"the JSON report has {others}the values of each."
 
 
 def _timings(report: Report) -> str:

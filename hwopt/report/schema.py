@@ -119,6 +119,8 @@ class ValueRow:
     """One value of a choice, *keep* included; figures are those of the choice's subgraphs.
 
     damage: what the value does to the model's output, on calibration data that did not fit it.
+    dominated_by: another value of the choice that is never worse, wherever this one is possible; "" where
+    there is none.
     """
 
     name: str
@@ -128,6 +130,7 @@ class ValueRow:
     peak_bytes: Figure
     weight_bytes: Figure
     damage: Figure
+    dominated_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -262,7 +265,10 @@ class LinkInfo:
 
 @dataclass(frozen=True)
 class SearchInfo:
-    """How the plan was found. gap: relative distance to the proven bound of the search's own model."""
+    """How the plan was found. gap: relative distance to the proven bound of the search's own model.
+
+    stopped: what cut it short ("time limit", or "asked" by the caller), None where nothing did.
+    """
 
     strategy: str
     evaluations: int
@@ -271,6 +277,27 @@ class SearchInfo:
     seconds: float
     rounds: tuple[RoundRow, ...] = ()
     link: LinkInfo | Missing = Missing("no plan with LOSSY values was measured")
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
+class ParetoRow:
+    """A plan that no other beats in latency, damage and footprint at once, or one that was measured.
+
+    Latency and memory as the search's tables predict them. damage: measured for all values together, else
+    what measured plans lead to expect. values: choice id -> value, where it is not *keep*. drop: of
+    accuracy, where it was measured.
+    """
+
+    latency_us: Estimate
+    damage: float
+    footprint_bytes: int
+    weight_bytes: int
+    peak_bytes: int
+    values: Mapping[str, str]
+    measured: bool = False
+    drop: float | None = None
+    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -296,5 +323,6 @@ class Report:
     search: SearchInfo | Missing
     timings_s: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    pareto: tuple[ParetoRow, ...] = ()
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
