@@ -23,12 +23,28 @@ _LEVELS: dict[type[object], int] = {
     trace.StageStarted: 1,
     trace.StageDone: 1,
     trace.CheckFailed: 1,
+    trace.BetterPlan: 1,
     trace.RewriteApplied: 2,
     trace.PassDone: 2,
     trace.ValueFound: 3,
     trace.RepairFitted: 3,
 }
 _ALL = 4
+# What people read in the place of a step's name.
+_WORDS = {
+    "load": "loading",
+    "find": "looking for rewrites",
+    "price": "pricing",
+    "damage": "measuring what single values do to the output",
+    "refine": "plans shown to the oracle",
+    "search": "searching",
+    "decide": "plans repaired and measured",
+    "tune": "gradient steps",
+    "verify": "verifying",
+    "judge": "judging",
+    "quantise": "quantising",
+}
+_WITH_BEST = ("search", "decide")  # lines that say what the best plan so far is
 
 
 class LogListener:
@@ -50,6 +66,7 @@ class ProgressListener:
     def __init__(self, display: Progress) -> None:
         self._display = display
         self._tasks: dict[str, TaskID] = {}
+        self._best = ""
 
     def __call__(self, event: trace.Event, /) -> None:
         if isinstance(event, trace.StageStarted):
@@ -57,6 +74,11 @@ class ProgressListener:
         elif isinstance(event, trace.Progress):
             task = self._task(event.stage)
             self._display.update(task, completed=event.done, total=event.total or None)
+        elif isinstance(event, trace.BetterPlan):
+            damage = f", damage {event.damage:.3g}" if event.damage > 0 else ""
+            self._best = f", best so far {event.latency_us:,.1f} us{damage}"
+            for name in (name for name in _WITH_BEST if name in self._tasks):
+                self._display.update(self._tasks[name], description=self._words(name))
         elif isinstance(event, trace.StageDone) and event.name in self._tasks:
             self._remove_from(event.name)
 
@@ -68,8 +90,11 @@ class ProgressListener:
 
     def _task(self, name: str) -> TaskID:
         if name not in self._tasks:
-            self._tasks[name] = self._display.add_task(name, total=None)
+            self._tasks[name] = self._display.add_task(self._words(name), total=None)
         return self._tasks[name]
+
+    def _words(self, name: str) -> str:
+        return _WORDS.get(name, name) + (self._best if name in _WITH_BEST else "")
 
 
 @contextmanager
@@ -82,9 +107,18 @@ def watching(quiet: bool, debug: int) -> Iterator[trace.Listeners]:
         yield ()
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
     with Progress(*columns, console=Console(stderr=True), transient=True) as display:
         yield (ProgressListener(display),)
 

@@ -85,7 +85,20 @@ def test_a_finished_stage_takes_what_was_counted_inside_it_off_the_display() -> 
     ):
         listener(event)
         shown.append([task.description for task in display.tasks])
-    assert shown == [["search"], ["search", "refine"], ["search", "refine"], []]
+    both = ["searching", "plans shown to the oracle"]
+    assert shown == [both[:1], both, both, []]
+
+
+def test_the_display_says_what_the_best_plan_so_far_is() -> None:
+    display = Progress(disable=True)
+    listener = cli_watch.ProgressListener(display)
+    listener(trace.StageStarted("search"))
+    listener(trace.BetterPlan({}, 1234.56, 0.0))
+    assert [task.description for task in display.tasks] == ["searching, best so far 1,234.6 us"]
+    listener(trace.Progress("decide", 1, 8))
+    listener(trace.BetterPlan({"form": "dense"}, 900.0, 0.0123))
+    assert all(task.description.endswith(", best so far 900.0 us, damage 0.0123") for task in display.tasks)
+    assert [task.completed for task in display.tasks] == [0, 1]
 
 
 def test_native_prints_do_not_reach_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
