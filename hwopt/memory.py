@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from hwopt.describe import Shapes
 from hwopt.partition import Partition, Subgraph
-from hwopt.signature import VIEW, Signature
+from hwopt.shapes import TensorInfo
+from hwopt.signature import VIEW, Signature, biases
 from hwopt.target import Target
 
 _ALIGNMENT = 16
@@ -92,7 +93,13 @@ def weight_bytes(signature: Signature, target: Target) -> int:
         return 0
     elements = signature.weight.elements * target.element_bytes
     weights = signature.weight.encoded_bytes if target.weights_compressed else elements
-    return weights + signature.bias * _BIAS_BYTES[target.precision]
+    return weights + biases(signature) * _BIAS_BYTES[target.precision]
+
+
+def tensor_bytes(info: TensorInfo, target: Target) -> int:
+    """Bytes of an activation: floats at the target's precision, everything else as it is."""
+    floating = info.dtype.is_floating_point()
+    return info.elements * (target.element_bytes if floating else max(int(info.dtype.itemsize), 1))
 
 
 def live_intervals(
@@ -102,7 +109,7 @@ def live_intervals(
 
     Inputs of the graph are alive from the first step, its outputs until the last.
     """
-    owner = _view_owners(partition.subgraphs)
+    owner = view_owners(partition.subgraphs)
     spans: dict[ir.Value, list[int]] = {}
     final = max(len(partition.subgraphs) - 1, 0)
     for value in model.graph.inputs:
@@ -151,7 +158,7 @@ def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _view_owners(subgraphs: Sequence[Subgraph]) -> dict[ir.Value, ir.Value]:
+def view_owners(subgraphs: Sequence[Subgraph]) -> dict[ir.Value, ir.Value]:
     """For the output of each view, the value whose memory it shares."""
     owner: dict[ir.Value, ir.Value] = {}
     for subgraph in subgraphs:
@@ -171,9 +178,7 @@ def _sized(
         if info is None:
             unknown.append(name)
             continue
-        floating = info.dtype.is_floating_point()
-        width = target.element_bytes if floating else max(int(info.dtype.itemsize), 1)
-        intervals.append(Interval(name, info.elements * width, first, last))
+        intervals.append(Interval(name, tensor_bytes(info, target), first, last))
     return intervals, tuple(unknown)
 
 

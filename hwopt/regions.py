@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from hwopt.channels import open_boundary
 from hwopt.choice import Kind, Value
+from hwopt.errors import RewriteFailed
 from hwopt.nodes import constant
 from hwopt.shapes import TensorInfo
 
@@ -52,9 +53,44 @@ def apply_values(model: ir.Model, values: Iterable[Value]) -> ir.Model:
     return clone
 
 
+def apply_each(model: ir.Model, wanted: Sequence[Collection[Value]]) -> Iterator[tuple[int, ir.Model]]:
+    """Clones with each of several sets of values written into them, and which of the sets it is.
+
+    Sets that begin alike share what they begin with, so every clone costs one rewrite: they come in
+    another order, and whoever edits one clones it first. Sets of values that exclude one another are
+    left out.
+    """
+    ordered = [[(_rank(value), value) for value in in_order(values)] for values in wanted]
+    done: list[tuple[_Rank, ir.Model | None]] = []
+    for number in sorted(range(len(wanted)), key=lambda i: [rank for rank, _ in ordered[i]]):
+        ranks = [rank for rank, _ in ordered[number]]
+        while [rank for rank, _ in done] != ranks[: len(done)]:
+            done.pop()
+        for rank, value in ordered[number][len(done) :]:
+            done.append((rank, _applied(done[-1][1] if done else model, value)))
+        changed = done[-1][1] if done else model
+        if changed is not None:
+            yield number, changed
+
+
+def _applied(model: ir.Model | None, value: Value) -> ir.Model | None:
+    """A clone with the value written into it; None where that is not possible."""
+    try:
+        return None if model is None else apply_values(model, [value])
+    except RewriteFailed:
+        return None
+
+
+_Rank = tuple[int, bool, str, str]
+
+
+def _rank(value: Value) -> _Rank:
+    return (value.stage, value.kind != Kind.INPUT, value.choice, value.name)
+
+
 def in_order(values: Iterable[Value]) -> list[Value]:
     """Values in the order in which they compose: by stage, then by choice; resolutions before forms."""
-    return sorted(values, key=lambda v: (v.stage, v.kind != Kind.INPUT, v.choice, v.name))
+    return sorted(values, key=_rank)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

@@ -16,7 +16,7 @@ from hwopt.passes.align_channels import AlignChannels, padded_widths
 from hwopt.passes.depth_multiplier import DepthMultiplier
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.passes.prune_channels import PruneChannels
-from hwopt.price import draft_table, find_cells, make_scene
+from hwopt.price import draft_table, find_cells, make_scene, memory_shares
 from hwopt.regions import apply_values
 from hwopt.repair.marks import Fit, fit_of, origin_of
 from hwopt.rewrite import rewrite
@@ -173,8 +173,9 @@ def test_prices_hold_the_whole_model_against_single_widths(u55: Target) -> None:
     shapes = infer_shapes(model, {})
     choices = group_values(v for item in WIDTH_PASSES for v in offers(item, model, u55))
     scene = make_scene(model, shapes, u55)
-    for cell in find_cells(scene, choices):
-        table = draft_table(scene, cell)
+    cells = find_cells(scene, choices)
+    for cell, share in zip(cells, memory_shares(scene, cells)[0], strict=True):
+        table = draft_table(scene, cell, share)
         ids = [choice.id for choice in cell.choices]
         assert all(
             set(key) == {KEEP} or key[ids.index(WHOLE_MODEL)] == KEEP
