@@ -7,8 +7,10 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, comparable
+from hwopt.decide import Decision
 from hwopt.held import Checked, check_limits, latency_that_counts, limits_of
-from hwopt.search.problem import Objective
+from hwopt.scope import Problem
+from hwopt.search.problem import Objective, Outcome
 from hwopt.settle import Settled, measured_anew
 from hwopt.work import Work
 
@@ -61,3 +63,19 @@ def unchanged(work: Work, settled: Settled, canonical: ir.Model | None = None) -
         oracle_after=settled.oracle_before,
         limits=limits_before(work, settled),
     )
+
+
+def input_within(work: Work, problem: Problem) -> Settled | None:
+    """The input itself as the result, where it keeps every hard limit; None where it does not.
+
+    Canonicalising may cost what a tight limit forbids, a bias that was none before, say.
+    """
+    oracle = work.ask([work.model])[0]
+    limits = check_limits(limits_of(work, oracle), work.before, oracle, oracle)
+    if work.settings.quantize is not None or not all(limit.met for limit in limits):
+        return None
+    decision = Decision(
+        {}, problem.total({}) or problem.fixed, Outcome({}, work.settings.search, 0), None, ()
+    )
+    note = "no plan was found that keeps the limits; the input does"
+    return Settled(decision, work.model, work.before, oracle, oracle, limits, notes=(note,))

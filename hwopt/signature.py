@@ -127,6 +127,13 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
 
 
+def biases(signature: Signature) -> int:
+    """Biases that the target stores: a normalisation behind an anchor becomes one per channel."""
+    if signature.bias or "BatchNormalization" not in signature.ops[1:]:
+        return signature.bias
+    return signature.outputs[0][1] if len(signature.outputs[0]) > 1 else 0
+
+
 def macs(signature: Signature) -> int:
     """Multiply-accumulate operations of a subgraph (its activation functions count nothing)."""
     if signature.kind in CONV_KINDS:
