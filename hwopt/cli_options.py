@@ -126,6 +126,10 @@ Search = Annotated[
 Evaluations = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Plans that a search other than milp may look at.")
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where --search evolve keeps its state: to resume from, and to share."),
+]
 TimeLimit = Annotated[
     str | None,
     typer.Option(metavar="90s|10m|1h", help="Stop searching then, and write the best plan so far."),

@@ -24,7 +24,9 @@ def propose(
 ) -> Outcome:
     """The best plan that the run's strategy finds within a budget."""
     chosen = work.settings
-    task = Task(problem, budget, chosen.seed, cuts=cuts, stopped=work.stop, listeners=listeners)
+    task = Task(
+        problem, budget, chosen.seed, cuts=cuts, stopped=work.stop, store=chosen.store, listeners=listeners
+    )
     if chosen.evaluations is not None:
         task = replace(task, evaluations=chosen.evaluations)
     return strategy(chosen.search)(task)

@@ -19,6 +19,7 @@ from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_b
 from hwopt.metric import UserMetric, user_metric
 from hwopt.search.problem import Objective
 from hwopt.search.strategies import DEFAULT as DEFAULT_SEARCH
+from hwopt.search.strategies import KEEPING, PROVING
 from hwopt.search.strategies import NAMES as STRATEGIES
 from hwopt.wording import unknown
 
@@ -85,6 +86,8 @@ class Options(TypedDict, total=False):
     """The strategy (`hwopt.search.strategies`)."""
     evaluations: int | None
     """Plans that the strategy may look at; None: as many as it thinks right."""
+    store: str | Path | None
+    """A file in which `evolve` keeps its state: to resume from, and to share between processes."""
     time_limit: str | float | None
     """Seconds, or a text such as "10m", after which the best plan so far is written."""
     hints: str | Path | None
@@ -122,6 +125,7 @@ class Settings:
     ranking: str = DEFAULT_RANKING
     search: str = DEFAULT_SEARCH
     evaluations: int | None = None
+    store: Path | None = None
     time_limit: float | None = None
     hints: Hints | None = None
 
@@ -170,6 +174,7 @@ def settings(**options: Unpack[Options]) -> Settings:
         ranking=options.get("ranking", plain.ranking),
         search=options.get("search", plain.search),
         evaluations=options.get("evaluations"),
+        store=_optional(Path, options.get("store")),
         time_limit=_optional(seconds, options.get("time_limit")),
         hints=_optional(read_hints, options.get("hints")),
     )
@@ -202,16 +207,11 @@ def _require_sense(chosen: Settings) -> None:
     _not_negative("--augment", chosen.augment, "a number of copies of every image, 0 for none")
     if chosen.max_divergence is not None and not chosen.max_divergence >= 0:
         raise BadInput(f"--max-divergence {chosen.max_divergence}: give a number that is not negative")
-    if chosen.evaluations is not None and chosen.evaluations < 1:
-        raise BadInput(f"--evaluations {chosen.evaluations}: give a number of plans, 1 or more")
+    _require_strategy(chosen)
     if chosen.quantize is not None and chosen.quantize not in PRECISIONS:
         raise BadInput(f"--quantize {chosen.quantize}: choose one of {', '.join(PRECISIONS)}")
-    for option, name, known in (
-        ("--ranking", chosen.ranking, RANKINGS),
-        ("--search", chosen.search, STRATEGIES),
-    ):
-        if name not in known:
-            raise BadInput(unknown(option, name, known))
+    if chosen.ranking not in RANKINGS:
+        raise BadInput(unknown("--ranking", chosen.ranking, RANKINGS))
     if chosen.allow_retrain and not any((chosen.latency, chosen.memory, chosen.size, chosen.footprint)):
         raise BadInput(
             "--allow-retrain: a candidate is the mildest plan within a limit: give --max-latency, "
@@ -221,6 +221,19 @@ def _require_sense(chosen: Settings) -> None:
         raise BadInput(
             "--tune takes gradient steps with PyTorch: pip install 'hwopt[train]', or leave it out"
         )
+
+
+def _require_strategy(chosen: Settings) -> None:
+    """Raises BadInput for a strategy that there is none of, or an option that means nothing to it."""
+    name = chosen.search
+    if name not in STRATEGIES:
+        raise BadInput(unknown("--search", name, STRATEGIES))
+    if chosen.evaluations is not None and chosen.evaluations < 1:
+        raise BadInput(f"--evaluations {chosen.evaluations}: give a number of plans, 1 or more")
+    if chosen.evaluations is not None and name in PROVING:
+        raise BadInput(f"--evaluations: {name} ends with a proof, not by a count: choose another --search")
+    if chosen.store is not None and name not in KEEPING:
+        raise BadInput(f"--store: {name} keeps no state: give --search {KEEPING[0]}, or leave it out")
 
 
 def _not_negative(option: str, number: int, wanted: str) -> None:

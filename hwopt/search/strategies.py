@@ -22,6 +22,8 @@ _MODULES: Mapping[str, str] = {
     "random": "random_plans",
 }
 NAMES = tuple(_MODULES)
+PROVING = (DEFAULT,)  # end with a proof, not by a count of plans
+KEEPING = ("evolve",)  # keep their state in a file, to resume from and to share
 
 
 def strategy(name: str) -> Strategy:
