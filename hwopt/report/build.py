@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from math import isnan
 
 import onnx_ir as ir
 
@@ -23,6 +24,7 @@ from hwopt.report.schema import (
     Limit,
     Missing,
     ModelInfo,
+    Number,
     OracleProof,
     Outcome,
     OutputDifference,
@@ -139,13 +141,17 @@ def search(findings: Findings) -> SearchInfo:
     return SearchInfo(
         strategy=outcome.strategy,
         evaluations=outcome.evaluations,
-        bound=outcome.bound,
-        gap=outcome.gap,
+        bound=_proven(outcome.bound, outcome.strategy),
+        gap=_proven(outcome.gap, outcome.strategy),
         seconds=round(seconds, 3),
         rounds=round_rows(decision, findings.work.limit),
         link=link_info(decision),
         stopped=findings.work.stop.reason or None,
     )
+
+
+def _proven(figure: float, strategy: str) -> Number:
+    return Missing(f"{strategy} proves none") if isnan(figure) else figure
 
 
 def stop_notes(work: Work) -> tuple[str, ...]:
