@@ -11,6 +11,8 @@ Problem", 1979). What a move is worth is looked at again only when it comes to t
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 
 from hwopt.search.archive import Archive, Looked
@@ -18,8 +20,8 @@ from hwopt.search.arrays import Bools, Floats, Ints
 from hwopt.search.greedy_moves import (
     LEAST_ROOM,
     ROUNDING,
-    Moves,
     Standing,
+    better,
     doubles,
     neighbours,
     singles,
@@ -31,13 +33,15 @@ from hwopt.search.tables import score
 NAME = "greedy"
 LOOKED_AT = 8  # moves at the top that are looked at together
 TRIED = 32  # exchanges that are looked at together
+FORCED = 24  # changes beyond the limits that are tried before the walk ends
 SWEPT = 128  # joint changes that are looked at together
 
 
 def search(task: Task) -> Outcome:
     """The plan that no single change, joint change of two neighbours, or exchange makes any better.
 
-    Walks from every start of the task, the most promising first. Deterministic: the seed has no say.
+    Hard limits that the start breaks are mended first, at the least loss elsewhere. Walks from every
+    start of the task, the most promising first. Deterministic: the seed has no say.
     """
     archive = Archive(task)
     starts = archive.starts()
@@ -53,7 +57,7 @@ def _walked(archive: Archive, start: Ints) -> bytes:
     """Walks on until nothing improves, or the search has to end; the plan that it ended at."""
     walk = Walk(archive, start)
     walk.climb()
-    while not archive.ended and (walk.exchange() or walk.joint()):
+    while not archive.ended and (walk.exchange() or walk.joint() or walk.force()):
         walk.climb()
     return walk.plan.tobytes()
 
@@ -71,8 +75,9 @@ class Walk:
         self.plan = start.copy()
         self.here = self._by_tables(self.plan[None])
         known = self._look(self.plan[None])
-        if len(known.objective):
+        if np.isfinite(known.violation).all() and len(known.violation):  # a start may be cut
             self.here = known
+        self.fixed = np.zeros(0, np.int64)  # choices that are not to be changed
         self.clock = 0
         self.moved = np.zeros(len(start), np.int64)  # when something near a choice last changed
         limits = self.here.over.shape[1]
@@ -120,14 +125,21 @@ class Walk:
         charge = np.where(self.here.over[0] > 0, 0.0, rising / room).sum(1)
         scale = max(abs(float(self.here.objective[0])), 1e-9)
         if broken:
-            gain = self.gains[:, 0]
+            gain = self._mended()
             charge = charge + np.maximum(-self.gains[:, 1], 0.0) / scale
             allowed = gain > ROUNDING
         else:
             gain = self.gains[:, 1] / scale
             allowed = (gain > ROUNDING) & (self.here.over + self.charges <= ROUNDING).all(1)
         steep = np.where(allowed, gain, 0.0) / (charge + ROUNDING)
-        return np.where(self.moves.idle(self.plan), 0.0, steep)
+        closed = self.moves.idle(self.plan) | np.isin(self.moves.columns[:, 0], self.fixed)
+        return np.where(closed, 0.0, steep)
+
+    def _mended(self) -> Floats:
+        """How much less every move leaves the limits broken: as it was seen from here, else as sums tell."""
+        over = self.here.over[0]
+        sums = np.maximum(over, 0.0).sum() - np.maximum(over + self.charges, 0.0).sum(1)
+        return np.where(self.seen == self.clock, self.gains[:, 0], sums)
 
     def exchange(self) -> bool:
         """Takes the best pair of moves that improves the plan: one step on, another back or aside."""
@@ -171,6 +183,29 @@ class Walk:
                 return True
         return False
 
+    def force(self) -> bool:
+        """Takes a change that breaks limits, makes room for it as cheaply as can be, and climbs again.
+
+        The most gainful changes come first; one that leads to nothing better is undone. So several
+        changes can make room for one, or several small ones use the room of one.
+        """
+        gains = np.where(self.moves.idle(self.plan), -np.inf, self.gains[:, 1])
+        for move in np.argsort(-gains, kind="stable")[:FORCED].tolist():
+            if gains[move] <= 0 or self.archive.ended:
+                return False
+            trial = self._copied()
+            trial.fixed = self.moves.columns[[move], 0]
+            plan = self.moves.applied(self.plan, np.array([move]))
+            found = trial._look(plan)
+            if not len(found.objective) or not np.isfinite(found.objective[0]):
+                continue
+            trial._go(plan[0], found)
+            trial.climb()
+            if better(trial.here, self.here):
+                self._adopt(trial)
+                return True
+        return False
+
     def _joint_changes(self) -> Ints:
         """The possible plans one joint change away; for an oracle, what the tables think best comes first."""
         pairs = doubles(self.archive.tables.sizes, self.near)
@@ -185,17 +220,10 @@ class Walk:
         """Goes to the best of some plans, if it is better than here."""
         found = self._look(plans)
         order = np.lexsort((found.objective, found.violation))
-        if not len(order) or not self._better(found, int(order[0])):
+        if not len(order) or not better(found.row(int(order[0])), self.here):
             return False
         self._go(plans[order[0]], found.row(int(order[0])))
         return True
-
-    def _better(self, found: Standing, number: int) -> bool:
-        before, after = float(self.here.violation[0]), float(found.violation[number])
-        if before > 0 or after > 0:
-            return after < before - ROUNDING or (before > 0 and after == 0)
-        scale = max(abs(float(self.here.objective[0])), 1e-9)
-        return float(found.objective[number]) < float(self.here.objective[0]) - ROUNDING * scale
 
     def _take(self, move: int) -> None:
         """Goes where a move leads that was looked at from here."""
@@ -213,6 +241,17 @@ class Walk:
         changed = np.flatnonzero(plan != self.plan)
         self.moved[self.near[changed].any(0)] = self.clock
         self.plan, self.here = plan, there
+
+    def _copied(self) -> Walk:
+        twin = copy(self)
+        for name in ("moved", "seen", "gains", "charges"):
+            setattr(twin, name, getattr(self, name).copy())
+        return twin
+
+    def _adopt(self, other: Walk) -> None:
+        fixed = self.fixed
+        self.__dict__.update(other.__dict__)
+        self.fixed = fixed
 
     def _outdated(self) -> Bools:
         """Moves whose worth has changed since they were looked at, because a neighbour did."""

@@ -51,6 +51,15 @@ def standing(archive: Archive, codes: Ints, looked: Looked) -> Standing:
     return Standing(objective, violation, over)
 
 
+def better(one: Standing, two: Standing) -> bool:
+    """Whether the first of two single plans breaks limits less, or, within them, has the better objective."""
+    broken, before = float(one.violation[0]), float(two.violation[0])
+    if before > 0 or broken > 0:
+        return broken < before - ROUNDING or (before > 0 and broken == 0)
+    figure, base = float(one.objective[0]), float(two.objective[0])
+    return figure < base - ROUNDING * max(abs(base), 1e-9)
+
+
 def about_memory(budget: Budget) -> bool:
     """Whether anything that is asked for depends on the peak."""
     wanted = budget.objective in (Objective.MEMORY, Objective.FOOTPRINT)

@@ -121,7 +121,8 @@ class Policy:
     def draw(self, rng: np.random.Generator, plans: int) -> Ints:
         """Codes [plans, choices]."""
         edges = self.chances.cumsum(1)[:, :-1]
-        return (rng.random((plans, len(edges), 1)) > edges[None]).sum(2, dtype=np.int64)
+        drawn = rng.random((plans, len(edges), 1)) > edges[None]
+        return np.asarray(drawn.sum(2, dtype=np.int64))
 
     def learn(self, plans: NDArray[np.integer], earned: Floats) -> None:
         """One step up the gradient of the expected reward and of the entropy.
