@@ -77,6 +77,10 @@ def example() -> s.Report:
         budget=s.Budget("latency", (s.Limit("max_drop", 0.03, 0.0127, True, "measured"),)),
         search=s.SearchInfo("milp", 3, 1495.0, 0.003, 0.5),
         timings_s={"load": 0.1, "price": 2.0},
+        pareto=(
+            s.ParetoRow(predicted(1500, 15), 0.0, 700, 400, 300, {"form-1": "dense"}, True, 0.0, True),
+            s.ParetoRow(predicted(2000, 20), 0.0, 600, 300, 300, {}),
+        ),
     )
 
 
@@ -106,10 +110,22 @@ CONTRACT: dict[str, list[str]] = {
     "verification/outputs/0": ["name", "max_abs", "max_rel"],
     "verification/oracle/before": ["latency_us", "peak_bytes"],
     "verification/oracle/after": ["latency_us", "peak_bytes"],
-    "search": ["strategy", "evaluations", "bound", "gap", "seconds"],
+    "search": ["strategy", "evaluations", "bound", "gap", "seconds", "stopped"],
+    "pareto/0": [
+        "latency_us",
+        "damage",
+        "footprint_bytes",
+        "weight_bytes",
+        "peak_bytes",
+        "values",
+        "measured",
+        "drop",
+        "chosen",
+    ],
 }
 TOP = ["schema_version", "tool", "command", "seed", "created", "model", "target", "before", "after"]
 TOP += ["accuracy", "choices", "skipped", "subgraphs", "verification", "budget", "search", "timings_s"]
+TOP += ["pareto"]
 
 
 def lookup(value: object, path: str) -> object:
