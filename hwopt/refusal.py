@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from hwopt.damage import Damage
 from hwopt.decide import Deciding, Round
 from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked
@@ -66,6 +69,21 @@ def _too_harsh(found: Round, limit: AccuracyLimit) -> str:
         f"the mildest plan that meets the other limits has {suffered(found.damage, limit):.3g} where "
         f"{_flag(limit.name)} allows {limit.value:g} ({steps_listed(found.assignment)})"
     )
+
+
+def broken_limits(limits: Iterable[Checked]) -> str:
+    """The limits that do not hold, each with the figure that counts."""
+    told = [
+        f"{_flag(found.name)} {_figure(found, found.limit)}: it has {_figure(found, found.value)}"
+        for found in limits
+        if not found.met
+    ]
+    return "; ".join(told)
+
+
+def too_harmful(damage: Damage, limit: AccuracyLimit) -> str:
+    """A limit on accuracy that does not hold, with what was measured."""
+    return f"{_flag(limit.name)} {limit.value:g}: it has {suffered(damage, limit):.3g}"
 
 
 def steps_listed(assignment: Assignment) -> str:

@@ -6,18 +6,21 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hwopt.choice import Choice, Parameter, Risk, Value
+from hwopt.choice import KEEP, Choice, Parameter, Risk, Value
 from hwopt.errors import BadInput
-from hwopt.plan import Plan
+from hwopt.plan import Plan, Step
 from hwopt.settings import Settings
 from hwopt.target import Target
+from hwopt.wording import guess
 
 
 def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str | None, lossy: bool) -> None:
     """Raises BadInput where the plan was made for another model, target or calibration data."""
     if plan.model_sha256 != model_sha256:
         raise BadInput(
-            f"the plan is for a model with SHA-256 {plan.model_sha256[:12]}, this one has {model_sha256[:12]}"
+            f"the plan is for another file: a model with SHA-256 {plan.model_sha256[:12]}. If this is the "
+            "same network exported anew, its ids still hold: write "
+            f'"model_sha256": "{model_sha256}" into the plan, or give its steps as [pin] in a --hints file'
         )
     if plan.target != target.name or plan.target_config != target.config_hash:
         raise BadInput(
@@ -64,33 +67,51 @@ def planned_folds(plan: Plan) -> frozenset[tuple[str, str]]:
 
 
 def planned_assignment(plan: Plan, folds: Sequence[Value], choices: Sequence[Choice]) -> Mapping[str, str]:
-    """The plan's values among the choices that were found.
+    """The plan's values among the choices that were found; a step whose value is *keep* decides nothing.
 
-    Raises BadInput naming the first step that does not exist, with the nearest name.
+    choices: with values of every risk. Raises BadInput naming the first step that does not exist, with
+    the nearest name.
     """
     done = {(fold.choice, fold.name) for fold in folds}
     known = {choice.id: choice for choice in choices}
     assignment: dict[str, str] = {}
     for number, step in enumerate(plan.steps, start=1):
+        where = f"step {number} of the plan"
         if (step.choice, step.value) in done:
             continue
-        choice = known.get(step.choice)
-        if choice is None:
-            near = _near(step.choice, known)
-            raise BadInput(f"step {number} of the plan: the model has no choice '{step.choice}'{near}")
-        names = [value.name for value in choice.values]
-        if step.value not in names:
-            offered = ", ".join(names)
-            raise BadInput(f"step {number} of the plan: '{step.choice}' offers {offered}, not '{step.value}'")
+        if step.choice not in known:
+            raise BadInput(f"{where}: {_unknown_choice(step, folds, known)}")
         if step.choice in assignment:
-            raise BadInput(f"step {number} of the plan decides choice '{step.choice}' a second time")
-        assignment[step.choice] = step.value
-    return assignment
+            raise BadInput(f"{where} decides choice '{step.choice}' a second time")
+        assignment[step.choice] = _value_of(step, known[step.choice], where)
+    return {choice: name for choice, name in assignment.items() if name != KEEP}
 
 
-def _near(name: str, known: Mapping[str, Choice]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; the nearest is '{close[0]}'" if close else ""
+def _value_of(step: Step, choice: Choice, where: str) -> str:
+    """The step's value. Raises BadInput where the choice does not offer it, or only training can mend it."""
+    names = [KEEP, *(value.name for value in choice.values)]
+    if step.value not in names:
+        raise BadInput(
+            f"{where}: '{step.choice}' offers {', '.join(names)}, not '{step.value}'; "
+            f"{guess(step.value, names)}".rstrip("; ")
+        )
+    value = choice.value(step.value)
+    if value is not None and value.risk == Risk.RETRAIN:
+        raise BadInput(f"{where}: only training mends {step.choice} = {step.value}: choose a milder value")
+    return step.value
+
+
+def _unknown_choice(step: Step, folds: Sequence[Value], known: Mapping[str, Choice]) -> str:
+    names = [*known, *(fold.choice for fold in folds)]
+    close = difflib.get_close_matches(step.choice, names, n=1)
+    nearest = f"; the nearest is '{close[0]}'" if close else ""
+    offered = next((fold.name for fold in folds if fold.choice == step.choice), None)
+    if offered is not None:
+        return f"'{step.choice}' offers {KEEP}, {offered}, not '{step.value}'"
+    return (
+        f"the model has no choice '{step.choice}'{nearest}; it may be one of a model after folds that the "
+        "plan does not make, or of a pass that is left out"
+    )
 
 
 def is_lossy(assignment: Mapping[str, str], choices: Sequence[Choice]) -> bool:

@@ -11,7 +11,7 @@ from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
 from hwopt.damage import FLOAT
 from hwopt.damage_tables import DamageTables
-from hwopt.decide import Decision, first_guess
+from hwopt.decide import first_guess
 from hwopt.errors import BadInput, BudgetNotMet
 from hwopt.find import canonicalise, find_choices
 from hwopt.finish import require_within
@@ -19,19 +19,19 @@ from hwopt.harm import Harm, Judging
 from hwopt.held import first_budget, limits_of
 from hwopt.hints_apply import Orders
 from hwopt.hints_resolve import resolve
-from hwopt.judge import better, unchanged
+from hwopt.judge import better, input_within, unchanged
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
 from hwopt.quantize_damage import INT8, Int8, open_int8
 from hwopt.refine import refined
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate
-from hwopt.replay import check_plan, is_lossy, plan_options, planned_assignment, planned_folds
+from hwopt.replay import is_lossy, plan_options, planned_folds
+from hwopt.replayed import planned_choices, replay, steps_priced
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
-from hwopt.search.problem import Outcome
-from hwopt.settle import Data, Settled, carry_out, settle
+from hwopt.settle import Data, Settled, settle
 from hwopt.trace import Listeners
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
 from hwopt.work import Work
@@ -57,9 +57,11 @@ def find(work: Work, listeners: Listeners = ()) -> Found:
     hints = work.settings.hints
     passes = work.passes if hints is None else hints.passes(work.passes)
     canonical = canonicalise(work.model, passes, work.target, planned, listeners)
-    lossy = work.calibration is not None or work.replayed is not None
-    risks = frozenset({Risk.EXACT, Risk.LOSSY}) if lossy else frozenset({Risk.EXACT})
+    risks = frozenset({Risk.EXACT} if work.calibration is None else {Risk.EXACT, Risk.LOSSY})
     offered, skipped = find_choices(canonical.model, work.passes, work.target, frozenset(Risk), listeners)
+    if work.replayed is not None:
+        chosen = planned_choices(work, canonical.model, canonical.folds, offered)
+        return Found(canonical.model, canonical.folds, chosen, canonical.skipped, Orders(listed=chosen))
     orders = resolve(hints, offered, risks, work.model, work.settings.allow_retrain)
     choices = orders.allowed(orders.listed)
     return Found(canonical.model, canonical.folds, choices, (*canonical.skipped, *skipped), orders)
@@ -76,7 +78,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     learned = Learned(work.cost_model)
     data = open_data(work, found)
     if work.replayed is not None:
-        return drafts.problem(learned), data
+        return steps_priced(drafts.problem(learned), found.choices, data, listeners), data
     budget = first_budget(work, limits_of(work, work.ask([work.model])[0]))
     if data is None or work.limit is None:
         return refined(work, found.base, drafts, None, budget, learned, listeners, found.orders), None
@@ -129,34 +131,20 @@ def choose(
     work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
 ) -> Settled:
     """Searches for the plan, or takes the replayed one, and carries it out."""
-    if work.replayed is not None:
-        return replay(work, found, problem, data, listeners)
     if work.settings.latency is not None and work.before.unpriced and not work.settings.allow_unpriced:
         names = ", ".join(sorted(work.before.unpriced)[:5])
         raise BudgetNotMet(f"--max-latency cannot be held: {names} have no price; see --allow-unpriced")
+    if work.replayed is not None:
+        return replay(work, found.base, found.choices, problem, data, listeners)
     if data is not None and work.settings.quantize is not None:
         require_within(work, data.harm.of_exact(found.choices, {}), "the input's own")
-    return settle(work, found.base, problem, data, listeners)
-
-
-def replay(
-    work: Work, found: Found, problem: Problem, data: Data | None, listeners: Listeners = ()
-) -> Settled:
-    """Carries out a plan from a file. Raises BadInput where it was made for something else."""
-    plan = work.replayed
-    assert plan is not None
-    assignment = planned_assignment(plan, found.folds, found.choices)
-    lossy = is_lossy(assignment, found.choices)
-    fingerprint = None if work.calibration is None else work.calibration.fingerprint
-    check_plan(plan, work.sha256, work.target, fingerprint, lossy or work.settings.quantize is not None)
-    predicted = problem.total(assignment) or problem.fixed
-    damage = None
-    if lossy and data is not None:
-        damage = data.harm.of_plan(found.choices, assignment)
-    nothing = Outcome(assignment, "replay", 0, predicted.latency_us.value, 0.0)
-    decision = Decision(assignment, predicted, nothing, damage, ())
-    oracle = work.ask([work.model])[0]
-    return carry_out(work, found.base, problem, decision, data, oracle, limits_of(work, oracle), listeners)
+    try:
+        return settle(work, found.base, problem, data, listeners)
+    except BudgetNotMet:
+        kept = input_within(work, problem)
+        if kept is None:
+            raise
+        return kept
 
 
 def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:
