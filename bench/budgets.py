@@ -1,14 +1,15 @@
 """A limit is never broken: random budgets, each met on figures taken anew from the file, or refused.
 
-    python -m bench.budgets [--model figures|lite0] [--count 200] [--samples 400] [--out FILE] [--csv FILE]
+    python -m bench.budgets [--model figures|lite0] [--count 200] [--samples 400] [--rewrites exact|lossy]
+                            [--out FILE] [--csv FILE]
     python -m bench.budgets --table FILE [--csv FILE]
 
-Draws budgets (one to three limits on latency, memory, size, footprint and drop, absolute or relative, from
-slack to impossible, and an objective) for each target, runs `hwopt.optimize`, and checks what came of it
-(bench/budget_checks.py). Lite0 needs HWOPT_DATA; --samples takes the first so many calibration samples of
-the shipped model. Every run is appended to FILE as soon as it is done (JSON, one object a line), and runs
-that are in it are not made again. Prints Markdown; exit code 1 where a limit was broken, a refusal named
-no plan, or a plan was found that a refused run should have found.
+Draws budgets for each target: one to three limits on latency, memory, size, footprint and drop, absolute or
+relative, from slack to impossible, and an objective; three in five with calibration data. Runs
+`hwopt.optimize` and checks what came of it (bench/budget_checks.py). Lite0 needs HWOPT_DATA; --samples
+takes the first so many calibration samples of the shipped model. Every run is appended to FILE as soon as
+it is done (JSON, one object a line), and runs that are in it are not made again. Prints Markdown; exit
+code 1 where a limit was broken, a refusal named no plan, or a plan was found that a refused run missed.
 """
 
 from __future__ import annotations
@@ -95,6 +96,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--target", action="append", choices=TARGETS)
     parser.add_argument("--count", type=int, default=200, help="budgets, dealt out to the targets")
     parser.add_argument("--samples", type=int, default=400, help="calibration samples of the shipped model")
+    parser.add_argument(
+        "--rewrites", choices=["exact", "lossy"], help="only the budgets without, or with data"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/budgets/rows.jsonl"))
     parser.add_argument("--csv", type=Path, help="also write the rows there")
@@ -113,6 +117,8 @@ def _run_all(arguments: argparse.Namespace) -> None:
         if (arguments.model, target, number) in done:
             continue
         case = draw(arguments.model, target, inputs[target].limited(), arguments.seed, number)
+        if arguments.rewrites not in (None, rewrites(case)):
+            continue
         record = attempt(case, place, inputs[target])
         with arguments.out.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(asdict(record)) + "\n")
@@ -120,6 +126,11 @@ def _run_all(arguments: argparse.Namespace) -> None:
             f"{number} {case.target} {record.outcome} {record.challenged} {record.seconds:.0f} s",
             file=sys.stderr,
         )
+
+
+def rewrites(case: Case) -> str:
+    """The riskiest rewrites that the case may be given."""
+    return "lossy" if case.data else "exact"
 
 
 def place_of(model: str, folder: Path, samples: int) -> Place:
@@ -147,7 +158,7 @@ def _judged(case: Case, place: Place, before: Figures, out: Path) -> Record:
     try:
         result = hwopt.optimize(place.model, target=case.target, output=out, **_options(case, place.calib))
     except BudgetNotMet as error:
-        return _refused(replace(empty, said=str(error)), place, out)
+        return _refused(replace(empty, said=str(error)), place, before, out)
     except Exception as error:  # a fault is a row, too: the others are still to be run
         return replace(empty, said=f"{type(error).__name__}: {error}")
     return _met(empty, result, before)
@@ -171,15 +182,23 @@ def _met(empty: Record, result: Result, before: Figures) -> Record:
     return replace(empty, outcome=outcome, figures=sources(rows))
 
 
-def _refused(empty: Record, place: Place, out: Path) -> Record:
+def _refused(empty: Record, place: Place, before: Figures, out: Path) -> Record:
     """A refusal names the closest plan, leaves no file, and is challenged."""
     case = empty.case
     if out.exists() or not any(words in empty.said for words in CLOSEST):
         return replace(empty, outcome=UNNAMED)
+    if kept_by_input(case, before):
+        return replace(empty, outcome=REFUSED, challenged=EXISTS, detail="the input keeps every limit")
     options = _options(case, place.calib)
     calib = options.pop("calib", None)
     verdict, detail = challenge(open_work(place.model, case.target, settings(**options), calib))
     return replace(empty, outcome=REFUSED, challenged=verdict, detail=detail)
+
+
+def kept_by_input(case: Case, before: Figures) -> bool:
+    """Whether the model that came in keeps every limit: to give it back is a plan, too."""
+    own = before.limited()
+    return all(own[name] <= absolute(name, limit, own) for name, limit in case.limits.items() if name in own)
 
 
 def is_fault(record: Record) -> bool:
@@ -197,19 +216,19 @@ def read(file: Path) -> list[Record]:
 
 def table(records: Sequence[Record]) -> str:
     """Markdown: counts by model, target, and whether there were calibration data."""
-    groups: dict[tuple[str, str, bool], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.case.model, record.case.target, record.case.data), []).append(record)
+        groups.setdefault((record.case.model, record.case.target, rewrites(record.case)), []).append(record)
     lines = [_line(key, groups[key]) for key in sorted(groups)]
     return "\n".join([_joined(COLUMNS), "|" + "---|" * len(COLUMNS), *lines])
 
 
-def _line(key: tuple[str, str, bool], records: Sequence[Record]) -> str:
+def _line(key: tuple[str, str, str], records: Sequence[Record]) -> str:
     outcomes = Counter(record.outcome for record in records)
     challenged = Counter(record.challenged for record in records)
     seconds = sorted(record.seconds for record in records)[len(records) // 2]
     cells = (
-        key[0], key[1], "lossy" if key[2] else "exact", len(records), outcomes[MET], outcomes[UNCHANGED],
+        *key, len(records), outcomes[MET], outcomes[UNCHANGED],
         outcomes[REFUSED], challenged[PROVEN], challenged[TOO_HARSH], challenged[EXISTS],
         sum(outcomes[fault] for fault in FAULTS), f"{seconds:.0f}",
     )  # fmt: skip
@@ -236,7 +255,7 @@ CELLS: tuple[tuple[str, Callable[[Record], object]], ...] = (
     ("number", lambda r: r.case.number),
     ("model", lambda r: r.case.model),
     ("target", lambda r: r.case.target),
-    ("rewrites", lambda r: "lossy" if r.case.data else "exact"),
+    ("rewrites", lambda r: rewrites(r.case)),
     ("minimize", lambda r: r.case.minimize),
     ("limits", lambda r: _limits(r.case.limits)),
     ("outcome", lambda r: r.outcome),
