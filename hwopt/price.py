@@ -20,13 +20,13 @@ from hwopt.estimate import Estimate, total
 from hwopt.memory import weight_bytes
 from hwopt.partition import Subgraph, partition
 from hwopt.places import has_place, place_of
-from hwopt.price_cells import Cell, Scene, find_cells, joint_values, make_scene
+from hwopt.price_cells import Cell, Scene, find_cells, joint_values, left_out, make_scene
 from hwopt.price_memory import Live, Share, live_of, shares
 from hwopt.regions import apply_each, cut_out, recorded_shapes
 from hwopt.scope import NOTHING, Price, Problem, Scope, combine
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature, macs
-from hwopt.trace import Listeners, Progress, emit
+from hwopt.trace import Listeners, PlaceSkipped, Progress, emit
 
 __all__ = [
     "Cell", "Draft", "Drafts", "Scene", "draft", "draft_table", "find_cells", "joint_values", "make_scene",
@@ -79,8 +79,16 @@ def draft(scene: Scene, choices: Sequence[Choice], listeners: Listeners = ()) ->
     tables = []
     for number, (cell, share) in enumerate(zip(cells, held, strict=True)):
         tables.append(draft_table(scene, cell, share))
+        _tell_left_out(scene, cell, listeners)
         emit(listeners, Progress("price", number + 1, len(cells)))
     return Drafts(tuple(choices), tuple(cells), tuple(tables), idle)
+
+
+def _tell_left_out(scene: Scene, cell: Cell, listeners: Listeners) -> None:
+    names = ", ".join(f"{value.choice}={value.name}" for value in left_out(cell.choices))
+    if names:
+        reason = f"too many joint values: {names} were priced with forms only"
+        emit(listeners, PlaceSkipped("price", scene.groups[cell.steps[0]].label, reason))
 
 
 def memory_shares(scene: Scene, cells: Sequence[Cell]) -> tuple[list[Share], Live]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,7 +17,8 @@ from hwopt.places import has_place, place_of
 from hwopt.shapes import TensorInfo
 from hwopt.target import Target
 
-LARGEST_TABLE = 400  # joint values of one scope; beyond it the least promising values are dropped
+LARGEST_TABLE = 400  # joint values of one scope; beyond it those are left out that others resemble
+LARGEST_BESIDE = 30  # joint values of forms and one that was left out
 
 
 @dataclass(frozen=True)
@@ -68,35 +70,85 @@ def find_cells(scene: Scene, choices: Sequence[Choice]) -> list[Cell]:
 
 
 def joint_values(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
-    """The joint values of some choices, all kept first; widths thinned out where the table would burst.
+    """The joint values of some choices, all kept first.
 
     A width of the whole model goes with forms, never with widths of single groups. A resolution goes
-    with everything.
+    with everything. Where the table would burst, values that differ from their neighbours in
+    strength alone go with forms only (`left_out`).
     """
     sizes = [[None, *choice.values] if choice.kind == Kind.INPUT else [None] for choice in choices]
     for size in product(*sizes):
-        for joint in _at_one_size(choices):
-            yield tuple(value or other for value, other in zip(size, joint, strict=True))
+        for offers in _offers(choices):
+            for joint in _joint(choices, offers):
+                yield tuple(value or other for value, other in zip(size, joint, strict=True))
 
 
-def _at_one_size(choices: Sequence[Choice]) -> Iterator[tuple[Value | None, ...]]:
+def left_out(choices: Sequence[Choice]) -> list[Value]:
+    """The values that are priced with forms only, because the table would burst."""
+    found: dict[tuple[str, str], Value] = {}
+    for offers in _offers(choices):
+        for offer, kept in zip(offers, _thinned(offers, LARGEST_TABLE), strict=True):
+            found.update({(v.choice, v.name): v for v in offer if v is not None and v not in kept})
+    return list(found.values())
+
+
+Offer = Sequence[Value | None]
+
+
+def _offers(choices: Sequence[Choice]) -> Iterator[list[Offer]]:
+    """What every choice offers to a product: without a value of the whole model, then with one."""
     whole = (Kind.MODEL, Kind.INPUT)
-    single: list[list[Value | None]] = [
-        [None] if choice.kind in whole else [None, *choice.values] for choice in choices
-    ]
-    yield from product(*_thinned(single))
+    yield [[None] if choice.kind in whole else [None, *choice.values] for choice in choices]
     for position, choice in enumerate(choices):
         if choice.kind == Kind.MODEL:
-            forms: list[list[Value | None]] = [
+            forms: list[Offer] = [
                 [None] if other.kind in (Kind.WIDTH, *whole) else [None, *other.values] for other in choices
             ]
-            forms[position] = list(choice.values)
-            yield from product(*_thinned(forms))
+            forms[position] = choice.values
+            yield forms
 
 
-def _thinned(offers: Sequence[list[Value | None]]) -> list[list[Value | None]]:
+def _joint(choices: Sequence[Choice], offers: Sequence[Offer]) -> Iterator[tuple[Value | None, ...]]:
+    """The product of what is left of the offers, then what was left out with forms only."""
+    kept = _thinned(offers, LARGEST_TABLE)
+    yield from product(*kept)
+    alone = [
+        offer if choice.kind in (Kind.FORM, Kind.MODEL) else offer[:1]
+        for choice, offer in zip(choices, kept, strict=True)
+    ]
+    for position, offer in enumerate(offers):
+        for value in (value for value in offer if value not in kept[position]):
+            beside = [[value] if at == position else other for at, other in enumerate(alone)]
+            yield from product(*_thinned(beside, LARGEST_BESIDE))
+
+
+def _thinned(offers: Sequence[Offer], largest: int) -> list[list[Value | None]]:
+    """Offers whose product has so many members at most."""
     kept = [list(offer) for offer in offers]
-    while prod(len(offer) for offer in kept) > LARGEST_TABLE:
-        longest = max(range(len(kept)), key=lambda i: len(kept[i]))
-        del kept[longest][-1]
+    while prod(len(offer) for offer in kept) > largest:
+        by_length = sorted(kept, key=len, reverse=True)
+        longest = next((offer for offer in by_length if _rungs(offer)), by_length[0])
+        del longest[_most_alike(longest)]
     return kept
+
+
+def _rungs(offer: Offer) -> list[tuple[float, int]]:
+    """(the step in strength that would be left in its place, position) of every value between two others.
+
+    Each pass has a ladder of its own, from keeping everything to keeping nothing.
+    """
+    found = []
+    ladders: dict[str, list[tuple[float, int]]] = defaultdict(lambda: [(0.0, -1), (1.0, -1)])
+    for at, value in enumerate(offer):
+        if value is not None and value.strength is not None:
+            ladders[value.pass_name].append((value.strength, at))
+    for ladder in map(sorted, ladders.values()):
+        found += [
+            (up[0] - low[0], at) for low, (_, at), up in zip(ladder, ladder[1:], ladder[2:], strict=False)
+        ]
+    return found
+
+
+def _most_alike(offer: Offer) -> int:
+    """The value that is missed least: the one whose neighbours are nearest, else the last."""
+    return min(_rungs(offer), default=(0.0, len(offer) - 1))[1]
