@@ -60,6 +60,7 @@ from hwopt.cli_options import (
     TargetName,
     TimeLimit,
     Tune,
+    WritePlan,
 )
 from hwopt.errors import BadInput, HwoptError, Interrupted
 from hwopt.limits import DEFAULT_REFINE
@@ -131,6 +132,7 @@ def optimize(
     store: Store = None,
     time_limit: TimeLimit = None,
     hints: HintsFile = None,
+    write_plan: WritePlan = None,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -179,6 +181,7 @@ def optimize(
             store=store,
             time_limit=time_limit,
             hints=hints,
+            write_plan=write_plan,
             dry_run=dry_run,
             force=force,
             command=_command_line(),

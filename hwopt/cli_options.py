@@ -138,6 +138,10 @@ HintsFile = Annotated[
     Path | None,
     typer.Option("--hints", metavar="FILE", help="What you know better: a TOML file that pins or forbids."),
 ]
+WritePlan = Annotated[
+    Path | None,
+    typer.Option("--write-plan", metavar="FILE", help="Write the plan there, in a dry run, too: to edit."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]

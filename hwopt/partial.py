@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hwopt.errors import Interrupted
+from hwopt.errors import BadInput, Interrupted
 from hwopt.plan import Plan
 from hwopt.replay import is_lossy
 from hwopt.report.jsonable import json_text
@@ -77,15 +77,23 @@ def _interrupted(so_far: SoFar, out: Path | None) -> Interrupted:
         return Interrupted(f"interrupted: without an output file its best plan is not saved; {kept}")
     path = OutputFiles.beside(out).partial_plan
     try:
-        _write(plan, path)
+        write_plan(plan, path)
     except OSError as error:
         why = error.strerror or error
         return Interrupted(f"interrupted: the best plan cannot be saved in {path} ({why}); {kept}")
     return Interrupted(f"interrupted: the best plan so far is in {path} (--plan makes it); {_GO_ON}")
 
 
-def _write(plan: Plan, path: Path) -> None:
-    """Made beside its name and then renamed: never half a plan."""
+def save_plan(plan: Plan, path: Path) -> None:
+    """Writes a finished plan where the user asks for it. Raises BadInput where the disk refuses."""
+    try:
+        write_plan(plan, path)
+    except OSError as error:
+        raise BadInput(f"--write-plan {path} cannot be written: {error.strerror or error}") from None
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Made beside its name and then renamed: never half a plan. Raises OSError where the disk refuses."""
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         draft = Path(folder, path.name)
         draft.write_text(json_text(plan.to_json()), "utf-8")

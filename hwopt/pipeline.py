@@ -14,13 +14,13 @@ from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
-from hwopt.partial import saved_when_interrupted
+from hwopt.partial import save_plan, saved_when_interrupted
 from hwopt.plan import Plan
 from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.schema import Report
-from hwopt.report.write import check_output
+from hwopt.report.write import check_output, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
 from hwopt.search.problem import never
 from hwopt.settings import Options, settings
@@ -49,6 +49,7 @@ def optimize(
     calib: CalibrationLike | None = None,
     labels: str | Path | None = None,
     preprocess: str | Path | None = None,
+    write_plan: str | Path | None = None,
     dry_run: bool = False,
     force: bool = False,
     command: str = "",
@@ -61,7 +62,8 @@ def optimize(
     model: an ONNX file or an onnx_ir.Model, which is not edited. calib: an image folder, an .npz or .npy,
     or an iterable of arrays (`calibration_stream.calibration_of`). output: OUT.onnx; its siblings
     OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
-    rewrites are made. stop: asked between the steps of the search; once it says True, the best plan so
+    rewrites are made. write_plan: a file for the plan alone, written in a dry run, too: to be edited and
+    replayed. stop: asked between the steps of the search; once it says True, the best plan so
     far is made, as at the end of a time limit. options: see `hwopt.settings.Options`.
 
     Raises BadInput for anything that cannot be used, before anything is written;
@@ -75,6 +77,9 @@ def optimize(
         check_output(out, force)
         if chosen.allow_retrain:
             check_candidate(out, force)
+    plan_file = None if write_plan is None else Path(write_plan)
+    if plan_file is not None:
+        refuse_to_overwrite(plan_file, force)
     timings = Timings()
     with saved_when_interrupted(out) as so_far:
         told: Listeners = (timings, so_far, *listeners)
@@ -106,6 +111,8 @@ def optimize(
                          command, timings)
             )  # fmt: skip
             files = () if out is None else place.publish(result_plan.to_json(), report)
+            if plan_file is not None:
+                save_plan(result_plan, plan_file)
         return Result(settled.delivered, result_plan, report, files)
 
 

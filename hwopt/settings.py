@@ -217,6 +217,8 @@ def _require_sense(chosen: Settings) -> None:
             "--allow-retrain: a candidate is the mildest plan within a limit: give --max-latency, "
             "--max-memory, --max-size or --max-footprint"
         )
+    if chosen.hints is not None and chosen.plan is not None:
+        raise BadInput("--hints and --plan: a plan is made as it stands; edit it, or search without --plan")
     if chosen.tune and find_spec("torch") is None:
         raise BadInput(
             "--tune takes gradient steps with PyTorch: pip install 'hwopt[train]', or leave it out"
