@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hwopt.choice import KEEP, Choice, Kind, Risk, Value
-from hwopt.damage_tables import DamageTables, coupled
+from hwopt.damage_tables import DamageTables, coupled, worthwhile
 from hwopt.errors import RewriteFailed
 from hwopt.find import find_choices
 from hwopt.price import make_scene, price
@@ -108,3 +108,22 @@ def test_what_saves_nothing_is_not_measured(priced: tuple[list[Choice], Problem]
     measure = Counter()
     DamageTables(choices, measure).measure_singles(problem, [Objective.DAMAGE])
     assert measure.asked == []
+
+
+def test_what_saves_most_is_measured_first_and_what_was_not_measured_is_not_offered(
+    priced: tuple[list[Choice], Problem],
+) -> None:
+    choices, problem = priced
+    full, cut = Counter(), Counter()
+    whole = DamageTables(choices, full)
+    whole.measure_singles(problem, [Objective.LATENCY])
+    tables = DamageTables(choices, cut)
+    tables.measure_singles(problem, [Objective.LATENCY], lambda: len(cut.asked) >= 1)
+    gains = [worthwhile(problem, group, Objective.LATENCY) for group in coupled(choices)]
+    shares = {tuple(n for n in key if n != KEEP): gain for found in gains for key, gain in found.items()}
+    best = sorted((shares[names] for names in full.asked), reverse=True)[:2]  # two at the same time
+    assert 1 <= len(cut.asked) <= 2
+    assert all(shares[names] >= best[-1] for names in cut.asked)
+    offered = {key for scope in tables.scopes() for key in scope.table if set(key) != {KEEP}}
+    everything = {key for scope in whole.scopes() for key in scope.table if set(key) != {KEEP}}
+    assert offered < everything
