@@ -35,6 +35,8 @@ _WORDS = {
     "load": "loading",
     "find": "looking for rewrites",
     "price": "pricing",
+    "calibration": "running the calibration data",
+    "folds": "repairs without a fold, judged on it",
     "damage": "measuring what single values do to the output",
     "refine": "plans shown to the oracle",
     "search": "searching",

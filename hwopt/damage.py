@@ -32,6 +32,7 @@ from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
 from hwopt.runtime import Session, batch_of, part, with_outputs
 from hwopt.threads import one_blas_thread
+from hwopt.trace import Listeners, Progress, emit
 
 KL = "kl"
 RELATIVE = "relative_error"
@@ -95,6 +96,7 @@ def cross_fitted(
     folds: Sequence[int] | None = None,
     finish: Finish | None = None,
     form: Form | None = None,
+    listeners: Listeners = (),
 ) -> Damage:
     """The damage of a changed model repaired once per fold without that fold, measured on it.
 
@@ -117,7 +119,10 @@ def cross_fitted(
     assert reference.cuts  # recorded once, before there are threads
     at_once = FOLDS_AT_ONCE if finish is None else 1  # PyTorch's settings are those of the process
     with one_blas_thread(), ThreadPoolExecutor(at_once) as pool, _given_up_on_ctrl_c(reference):
-        outputs = list(pool.map(held_out, judged))
+        outputs = []
+        for done, output in enumerate(pool.map(held_out, judged), start=1):
+            outputs.append(output)
+            emit(listeners, Progress("folds", done, len(judged)))
     found = compare(reference, [own for own, _ in outputs], [reference.judged[f] for f in judged], metric)
     if form is None or any(fold not in judged for fold in form.folds):
         return found

@@ -186,7 +186,9 @@ def decide(bench: Bench, budget: Budget, limit: AccuracyLimit | None) -> tuple[D
     """
     deciding = Deciding(bench, budget)
     if limit is None:
-        return deciding.within(None), deciding
+        best = deciding.within(None)
+        deciding.tell(best)
+        return best, deciding
     return decide_lossy(deciding, limit), deciding
 
 

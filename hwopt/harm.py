@@ -29,6 +29,7 @@ from hwopt.repair.reference import Reference
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Assignment
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit
+from hwopt.trace import Listeners
 
 REPAIR_VERSION = 6  # to be raised with every change of what a repair computes
 TUNED_FOLDS = (0, 1)
@@ -77,12 +78,14 @@ class Harm:
         limit: AccuracyLimit,
         seed: int,
         judging: Judging | None = None,
+        listeners: Listeners = (),
     ) -> None:
         self._base = base
         self._reference = reference
         self._limit = limit
         self._seed = seed
         self._judging = judging or Judging()
+        self._listeners = listeners
         parts = [
             hashlib.sha256(model_bytes(base)).hexdigest(), reference.calibration.fingerprint, str(seed),
             f"repair {REPAIR_VERSION}", __version__, f"onnxruntime {ort.__version__}",
@@ -109,7 +112,7 @@ class Harm:
         def measure(changed: ir.Model) -> Damage:
             return cross_fitted(
                 self._reference, changed, seed=self._seed, metric=self._judging.metric, effort=PLAN_EFFORT,
-                form=self._judging.int8,
+                form=self._judging.int8, listeners=self._listeners,
             )  # fmt: skip
 
         kind = f"plan with expected drop and error by {self._judging.identity}"
@@ -128,7 +131,7 @@ class Harm:
         def measure(changed: ir.Model) -> Damage:
             return cross_fitted(
                 reference, changed, seed=seed, metric=self._judging.metric, effort=PLAN_EFFORT,
-                folds=TUNED_FOLDS, finish=finish, form=form,
+                folds=TUNED_FOLDS, finish=finish, form=form, listeners=self._listeners,
             )  # fmt: skip
 
         kind = f"plan tuned by {steps} steps, by {self._judging.identity}"

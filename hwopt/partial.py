@@ -81,7 +81,8 @@ def _interrupted(so_far: SoFar, out: Path | None) -> Interrupted:
     except OSError as error:
         why = error.strerror or error
         return Interrupted(f"interrupted: the best plan cannot be saved in {path} ({why}); {kept}")
-    return Interrupted(f"interrupted: the best plan so far is in {path} (--plan makes it); {_GO_ON}")
+    text = f"interrupted: the best plan so far is in {path} (--plan makes it); {_GO_ON}"
+    return Interrupted(text, {"partial_plan": str(path)})
 
 
 def save_plan(plan: Plan, path: Path) -> None:

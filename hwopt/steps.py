@@ -32,7 +32,7 @@ from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
 from hwopt.settle import Data, Settled, settle
-from hwopt.trace import Listeners
+from hwopt.trace import Listeners, Progress, emit
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
 from hwopt.work import Work
 
@@ -76,7 +76,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
     drafts = draft(scene, found.choices, listeners)
     learned = Learned(work.cost_model)
-    data = open_data(work, found)
+    data = open_data(work, found, listeners)
     if work.replayed is not None:
         return steps_priced(drafts.problem(learned), found.choices, data, listeners), data
     budget = first_budget(work, limits_of(work, work.ask([work.model])[0]))
@@ -92,7 +92,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     return refined(work, found.base, drafts, damage, budget, learned, listeners, found.orders), data
 
 
-def open_data(work: Work, found: Found) -> Data | None:
+def open_data(work: Work, found: Found, listeners: Listeners = ()) -> Data | None:
     """The calibration data, seen through the canonical model; None where there is none."""
     if work.calibration is None or work.limit is None:
         return None
@@ -100,7 +100,9 @@ def open_data(work: Work, found: Found) -> Data | None:
     if work.metric is not None:
         labels, some = work.calibration.labels, list(reference.judged[0])
         work.metric(reference.outputs(some), None if labels is None else labels[some])  # to fail now
+    emit(listeners, Progress("calibration", 0, 1))
     annotate(reference, work.settings.seed, work.settings.ranking)
+    emit(listeners, Progress("calibration", 1, 1))
     int8 = int8_forms(work, reference)
     judging = Judging(
         metric=work.metric,
@@ -108,7 +110,7 @@ def open_data(work: Work, found: Found) -> Data | None:
         written=work.settings.quantize or FLOAT,
         ranking=work.settings.ranking,
     )
-    harm = Harm(found.base, reference, work.limit, work.settings.seed, judging)
+    harm = Harm(found.base, reference, work.limit, work.settings.seed, judging, listeners)
     return Data(reference, harm, int8 if isinstance(int8, str) else "")
 
 
