@@ -1,9 +1,9 @@
 """The mixed-integer program of a problem: columns, rows and costs, before any solver sees them.
 
-One binary per choice and value (a *pick*), and one column per entry of a table over several
-choices; its marginals over each choice are the picks, so that whole picks make whole entries. Tables
-over one choice cost on its picks. All figures are linear in both; the peak is above what is alive at
-every step of the schedule that can hold it.
+One binary per choice and value (a *pick*), and one per entry of a table over several choices; the
+marginals of a table over each of its choices are the picks. Tables over one choice cost on its picks.
+All figures are linear in both; a limit on memory is a row for every step of the schedule that can
+hold the peak, and where the peak itself counts it is a column above them all.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Program:
         sizes = [len(names) for names in self.whole.names]
         self.offsets = [int(offset) for offset in np.cumsum([0, *sizes])]
         self._add(self.offsets[-1], 0.0, 1.0)
-        self.integers = self.offsets[-1]
         self.first = [self._columns(joint) for joint in self.whole.joints]
+        self.integers = len(self.lower)  # the columns before this one are binary
         least = self.whole.held + sum((j.held.min(0) for j in self.whole.joints if j.entries), start=0.0)
         self.unit = max(float(least.max(initial=0.0)), 1.0)
         self.peak = self._add(1, float(least.max(initial=0.0)) / self.unit, np.inf)
@@ -134,14 +134,18 @@ class Program:
             slacks.append(self.slack())
         for number, (objective, limit) in enumerate(limits.items()):
             slack = slacks[number] if elastic else None
-            self.rows.append(self.figure(objective).at_most(limit, slack))
-        if budget.objective in _PEAK or _PEAK.intersection(limits):
-            self._liveness()
+            for figure in self._held() if objective == Objective.MEMORY else [self.figure(objective)]:
+                self.rows.append(figure.at_most(limit, slack))
+        if budget.objective in _PEAK or Objective.FOOTPRINT in limits:
+            self._peak()
         return slacks
 
-    def _liveness(self) -> None:
-        for step in range(len(self.whole.steps)):
-            alive = self.alive(step)
+    def _held(self) -> list[Linear]:
+        return [self.alive(step) for step in range(len(self.whole.steps))]
+
+    def _peak(self) -> None:
+        """The peak's column is above what is alive at every step."""
+        for alive in self._held():
             columns = np.append(np.flatnonzero(alive.weights), self.peak)
             weights = alive.weights[columns] / self.unit
             weights[-1] = -1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -13,9 +13,9 @@ from hwopt.estimate import Estimate, Source
 from hwopt.scope import NOTHING, Price, Problem, Scope
 from hwopt.search import Budget, Objective
 from hwopt.search.milp import frontier, search, solve
-from hwopt.search.problem import Task, objective_value
+from hwopt.search.problem import Task, never, objective_value
 from hwopt.search.tables import Figures, Tables, figures_of, front, score
-from tests.search.random_problems import choice, every_plan, random_budget, random_problem
+from tests.search.random_problems import choice, every_plan, random_budget, random_price, random_problem
 
 SAME = 2e-6  # relative: twice the gap that the solver stops at
 
@@ -122,16 +122,35 @@ def test_a_problem_without_choices_is_what_it_is() -> None:
     assert solve(Problem((choice(0, 1),), (), NOTHING), Budget()).assignment == {}
 
 
-def test_a_search_that_is_stopped_keeps_the_best_plan_it_was_given() -> None:
-    problem = random_problem(4)
-    plans, figures = everything(problem)
-    better = plans[int(np.argsort(figures.of(Objective.LATENCY))[1])]
-    outcome = search(Task(problem, Budget(), start=[better, {"c0": "unknown"}], stopped=lambda: True))
+def knotted(seed: int) -> Problem:
+    """Ten choices of four values, and tables over triples of them: not solved before it is searched."""
+    rng = np.random.default_rng(seed)
+    choices = tuple(choice(number, 3) for number in range(10))
+    scopes = []
+    for number in range(12):
+        members = sorted(rng.choice(10, size=3, replace=False).tolist())
+        keys = product((KEEP, "v0", "v1", "v2"), repeat=3)
+        table: dict[tuple[str, ...], Price] = {key: random_price(rng) for key in keys}
+        scopes.append(Scope(f"s{number}", tuple(f"c{i}" for i in members), table))
+    return Problem(choices, tuple(scopes), NOTHING)
+
+
+def test_a_search_that_is_stopped_keeps_the_best_plan_it_knows() -> None:
+    problem = knotted(0)
+    tables = Tables(problem)
+    codes = np.random.default_rng(0).integers(0, 4, size=(100, 10))
+    figures = tables.evaluate(codes)
+    better = tables.decode(codes[int(np.argmin(figures.latency_us))])
+    task = Task(problem, Budget(), start=[better, {"c0": "unknown"}], stopped=lambda: True)
+    outcome = search(task)
     assert outcome.stopped
-    assert outcome.assignment is not None
-    base = problem.total({})
-    assert base is not None
-    assert value_of(problem, outcome.assignment, Budget()) < base.latency_us.value
+    assert value_of(problem, outcome.assignment, Budget()) <= figures.latency_us.min()
+    whole = search(replace(task, stopped=never))
+    assert not whole.stopped
+    assert whole.gap <= SAME
+    assert outcome.gap > whole.gap or np.isnan(outcome.gap)
+    assert [figure for _, figure in whole.curve] == sorted((f for _, f in whole.curve), reverse=True)
+    assert whole.curve[-1][1] == pytest.approx(value_of(problem, whole.assignment, Budget()), rel=SAME)
 
 
 def test_a_start_does_not_change_what_is_best() -> None:
