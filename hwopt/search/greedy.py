@@ -136,10 +136,10 @@ class Walk:
         return np.where(closed, 0.0, steep)
 
     def _mended(self) -> Floats:
-        """How much less every move leaves the limits broken: as it was seen from here, else as sums tell."""
+        """How much less every move leaves the limits broken: as it was seen from here, else at best."""
         over = self.here.over[0]
         sums = np.maximum(over, 0.0).sum() - np.maximum(over + self.charges, 0.0).sum(1)
-        return np.where(self.seen == self.clock, self.gains[:, 0], sums)
+        return np.where(self.seen == self.clock, self.gains[:, 0], np.maximum(sums, self.gains[:, 0]))
 
     def exchange(self) -> bool:
         """Takes the best pair of moves that improves the plan: one step on, another back or aside."""
