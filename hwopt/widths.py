@@ -152,8 +152,8 @@ def width_value(item: Pass, found: NamedGroup, width: int, rewrite: Callable[[ir
 
 
 def resize_all(groups: Sequence[ChannelGroup], selection: Sequence[int]) -> None:
-    """Applies one selection to every part of a group."""
-    for group in groups:
+    """Applies one selection to every part of a group, the last on a common axis first: it moves none."""
+    for group in sorted(groups, key=lambda g: -max((lane.start for lane in g.lanes), default=0)):
         resize(group, selection)
 
 
