@@ -29,7 +29,7 @@ def separable(seed: int, choices: int = 12, values: int = 4) -> Problem:
     made = tuple(choice(number, values) for number in range(choices))
     scopes = []
     for one in made:
-        table = {(KEEP,): price(20.0)}
+        table: dict[tuple[str, ...], Price] = {(KEEP,): price(20.0)}
         for value in one.values:
             table[value.name,] = price(float(rng.uniform(0, 25)), float(rng.uniform(0.0, 1.0)))
         scopes.append(Scope(one.id, (one.id,), table))
@@ -60,6 +60,7 @@ def relaxed(problem: Problem, limit: float) -> float:
     for number, (first, last) in enumerate(pairwise(starts)):
         ones[number, first:last] = 1.0
     solved = linprog(costs, A_ub=[harms], b_ub=[limit], A_eq=ones, b_eq=np.ones(len(rows)))
+    assert solved.fun is not None
     return float(solved.fun) + 5.0
 
 

@@ -83,7 +83,7 @@ def knapsack(seed: int) -> Problem:
     for made in choices:
         saved = np.sort(rng.uniform(1, 20, 3))
         harm = np.sort(rng.uniform(0.001, 0.05, 3))
-        prices = {(KEEP,): Price(Estimate(40.0, 0.0, Source.PREDICTED))}
+        prices: dict[tuple[str, ...], Price] = {(KEEP,): Price(Estimate(40.0, 0.0, Source.PREDICTED))}
         for value, save, damage in zip(made.values, saved, harm, strict=True):
             left = Estimate(40.0 - float(save), 0.0, Source.PREDICTED)
             prices[value.name,] = Price(left, damage=float(damage))
