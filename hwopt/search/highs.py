@@ -98,7 +98,7 @@ def _solved(highs: highspy.Highs, watch: _Watch, unit: float, integers: int) -> 
     proven = status in (ended.kOptimal, ended.kInfeasible, ended.kUnboundedOrInfeasible)
     return Solved(
         np.array(highs.getSolution().col_value) if found else None,
-        max(0, int(info.mip_node_count)),
+        max(1, int(info.mip_node_count)),  # what is solved at the root is looked at once
         float(bound) * unit,
         proven,
         watch.ended,
