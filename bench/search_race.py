@@ -31,7 +31,6 @@ import numpy as np
 
 from bench.oracle_in_loop import ALLOWED, with_lossy, with_proxy
 from hwopt.cost.learned import Learned
-from hwopt.damage_tables import DamageTables
 from hwopt.decide import first_guess
 from hwopt.price import draft, make_scene
 from hwopt.scope import Problem
@@ -39,7 +38,7 @@ from hwopt.search import Budget
 from hwopt.search.problem import Task
 from hwopt.search.strategies import DEFAULT, NAMES, strategy
 from hwopt.settings import settings
-from hwopt.steps import find, open_data
+from hwopt.steps import find, price_choices
 from hwopt.work import open_work
 from models.fetch import fetch
 from models.figures.prepare import prepare
@@ -123,18 +122,11 @@ def priced(model: str, target: str, ppocr: Path | None) -> tuple[Problem, Budget
 
 
 def with_data(model: Path, target: str, calibration: Path) -> tuple[Problem, Budget]:
-    """All rewrites, damage measured; no oracle is asked, so that prices are the cost model's alone."""
-    work = open_work(model, target, settings(max_drop=DROP, refine=0), calibration)
-    found = find(work)
-    drafts = draft(make_scene(found.base, work.assess(found.base).shapes, work.target), found.choices)
-    data = open_data(work, found)
-    assert data is not None
+    """All rewrites, priced and refined by the pipeline's own steps, and the limit of its first round."""
+    work = open_work(model, target, settings(max_drop=DROP), calibration)
+    problem, _ = price_choices(work, find(work))
     assert work.limit is not None
-    problem = drafts.problem(Learned(work.cost_model))
-    damage = DamageTables(found.choices, data.harm.of_values)
-    damage.measure_singles(problem, work.settings.wanted)
-    whole = Problem(problem.choices, (*problem.scopes, *damage.scopes()), problem.fixed)
-    return whole, Budget(damage=first_guess(work.limit))
+    return problem, Budget(damage=first_guess(work.limit))
 
 
 def without_data(model: Path, target: str) -> tuple[Problem, Budget]:
