@@ -54,16 +54,15 @@ class Recipe:
         return min(1.0, done / self.warm_up) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-class Normed(nn.Module):
+class Normed:
     """A convolution followed by batch normalisation, in the place of its bias."""
 
     def __init__(self, conv: Operator, channels: int) -> None:
-        super().__init__()
         self.norm = nn.BatchNorm2d(channels, eps=EPSILON, momentum=0.05)
         self.conv = conv
         self.keeping = False
 
-    def __call__(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor]:  # type: ignore[override]
+    def __call__(self, inputs: Sequence[Tensor | None]) -> Sequence[Tensor]:
         plain = self.conv(inputs[:2])[0]
         if self.keeping:
             self._keep(plain, inputs[2] if len(inputs) > 2 else None)
@@ -87,9 +86,10 @@ class Student(nn.Module):
         outputs = [str(v.name) for v in model.graph.outputs]
         program = compiled(model, [self._image.name], outputs)
         nodes = needed(model, [self._image.name], outputs)
-        self.norms = nn.ModuleDict()
+        self._normed: list[Normed] = []
         self._weights: dict[str, nn.Parameter] = {}
         self._program = replace(program, steps=tuple(self._steps(nodes, program)))
+        self.norms = nn.ModuleList(normed.norm for normed in self._normed)
         self.params = nn.ParameterList(self._weights.values())
 
     @property
@@ -104,26 +104,25 @@ class Student(nn.Module):
 
     def keep(self, images: Tensor) -> None:
         """Sets batch normalisations so that the model computes what it did without them."""
-        norms = [norm for norm in self.norms.values() if isinstance(norm, Normed)]
         self.eval()
-        for norm in norms:
-            norm.keeping = True
+        for normed in self._normed:
+            normed.keeping = True
         with torch.no_grad():
             self(images)
-        for norm in norms:
-            norm.keeping = False
+        for normed in self._normed:
+            normed.keeping = False
         self.train()
 
     def _steps(self, nodes: Sequence[ir.Node], program: Program) -> Iterator[Step]:
-        for number, (node, step) in enumerate(zip(nodes, program.steps, strict=True)):
-            if is_op(node, "Conv", "Gemm", "MatMul"):
-                for name in step.reads[1:2] if is_op(node, "Conv") else step.reads[1:]:
-                    if name in program.constants:
-                        self._weights[name] = nn.Parameter(program.constants[name].clone())
+        for node, step in zip(nodes, program.steps, strict=True):
+            trained = {"Conv": step.reads[1:2], "Gemm": step.reads[1:], "MatMul": step.reads[1:]}
+            for name in trained.get(node.op_type, ()):
+                if name is not None and name in program.constants:
+                    self._weights[name] = nn.Parameter(program.constants[name].clone())
             if is_op(node, "Conv"):
                 weight = program.constants[str(step.reads[1])]
-                self.norms[str(number)] = Normed(step.operator, weight.shape[0])
-                step = replace(step, operator=self.norms[str(number)])
+                self._normed.append(Normed(step.operator, weight.shape[0]))
+                step = replace(step, operator=self._normed[-1])
             yield step
 
 

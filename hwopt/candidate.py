@@ -23,7 +23,7 @@ from hwopt.scope import Problem
 from hwopt.settle import MAX_ATTEMPTS, Data, carry_out
 from hwopt.trace import Listeners
 from hwopt.work import Work
-from hwopt.zero_shot import WORTH, zero_shot_score
+from hwopt.zero_shot import WORTH, affordable, zero_shot_score
 
 NEEDS_TRAINING = "needs training"
 SUFFIX = ".candidate.onnx"
@@ -132,10 +132,11 @@ def make_candidate(
 
 def weigh(base: ir.Model, problem: Problem, decisions: Sequence[Decision]) -> list[Considered]:
     """The plans, in their order, each with what it removes and its zero-shot score."""
-    whole, found = opened(problem), list[Considered]()
+    whole, samples = opened(problem), affordable(base)
+    found: list[Considered] = []
     for decision in decisions:
         model = rewrite(base, chosen_values(problem.choices, decision.assignment))
         retrained = retrained_by(problem, decision.assignment)
         gone = removed(whole, decision.assignment)
-        found.append(Considered(decision, retrained, gone, zero_shot_score(model)))
+        found.append(Considered(decision, retrained, gone, zero_shot_score(model, samples)))
     return found

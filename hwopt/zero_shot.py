@@ -21,12 +21,15 @@ import onnx_ir as ir
 
 from hwopt.nodes import Array, FloatArray
 from hwopt.runtime import Session
+from hwopt.shapes import infer_shapes
 from hwopt.zero_shot_probe import Probe, Weights, make_probe
 
 SAMPLES = 16
 REPEATS = 2  # drawings of weights and perturbations, whose scores are averaged
 PERTURBATION = 0.01  # of the inputs' own deviation: Lin et al., section 4
+FEWEST = 4
 MOST_BYTES = 1 << 28  # of the largest map, for all samples together
+FLOAT_BYTES = 4
 Floats = npt.NDArray[np.float64]
 WORTH = ""
 
@@ -45,6 +48,12 @@ def noise(model: ir.Model, samples: int = SAMPLES, seed: int = 0) -> FloatArray:
     shape = model.graph.inputs[0].shape
     sizes = [d if isinstance(d, int) else 1 for d in (shape.dims if shape is not None else ())][1:]
     return np.random.default_rng(seed).standard_normal((samples, *sizes)).astype(np.float32)
+
+
+def affordable(model: ir.Model) -> int:
+    """How many samples, each there twice, whose largest map takes `MOST_BYTES` at most; `FEWEST` at least."""
+    largest = max((info.elements for info in infer_shapes(model, {}).values()), default=1)
+    return min(SAMPLES, max(FEWEST, MOST_BYTES // (2 * FLOAT_BYTES * largest)))
 
 
 def scores(
@@ -69,10 +78,13 @@ def scores(
     )
 
 
-def zero_shot_score(model: ir.Model) -> float | str:
-    """The score that candidates are shown with, `WORTH` says what it is worth; or why there is none."""
+def zero_shot_score(model: ir.Model, samples: int = SAMPLES) -> float | str:
+    """The score that candidates are shown with, `WORTH` says what it is worth; or why there is none.
+
+    samples: the same number for all that are to be compared (`affordable`).
+    """
     try:
-        found = scores(model).zen
+        found = scores(model, noise(model, samples)).zen
     except Exception as error:  # whatever ONNX Runtime objects to: a score is never worth a run
         return str(error).splitlines()[0]
     return found if np.isfinite(found) else "the score is not a number"

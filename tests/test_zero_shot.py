@@ -12,7 +12,20 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.ir import load_model
-from hwopt.zero_shot import PERTURBATION, Scores, entropy, naswot, noise, scores, zen
+from hwopt.zero_shot import (
+    FEWEST,
+    FLOAT_BYTES,
+    MOST_BYTES,
+    PERTURBATION,
+    SAMPLES,
+    Scores,
+    affordable,
+    entropy,
+    naswot,
+    noise,
+    scores,
+    zen,
+)
 from hwopt.zero_shot_probe import EPSILON, Weights, make_probe
 
 FIGURES = Path(__file__).parent.parent / "models" / "figures" / "figures.onnx"
@@ -159,3 +172,12 @@ def test_the_shipped_model_is_scored(weights: Weights) -> None:
     found = scores(model, noise(model, samples=4), weights, repeats=1)
     assert isinstance(found, Scores)
     assert all(math.isfinite(score) for score in (found.naswot, found.zen, found.expressivity))
+
+
+@pytest.mark.parametrize(("edge", "samples"), [(4, SAMPLES), (1200, 7), (4000, FEWEST)])
+def test_large_maps_are_scored_on_fewer_samples(edge: int, samples: int) -> None:
+    model = pointwise((3, 3), relu=True)
+    model.graph.inputs[0].shape = ir.Shape(["N", 3, edge, edge])
+    assert affordable(model) == samples
+    taken = 2 * samples * 3 * edge * edge * FLOAT_BYTES
+    assert taken <= MOST_BYTES or samples == FEWEST
