@@ -16,7 +16,8 @@ from tests.graphs import write_classifier
 
 Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parent.parent
-GIVEN = ("optimize", "model.onnx", "-t", "edge-npu", "--calib", "calib.npz", "--max-divergence", "0.5")
+FEW = ("--passes", "canonicalize,densify_depthwise,fuse_ibn,prune_channels")
+GIVEN = ("optimize", "model.onnx", "-t", "edge-npu", "--calib", "calib.npz", "--max-divergence", "0.5", *FEW)
 OUT = (*GIVEN, "-o", "out.onnx")
 WRITTEN = {"out.onnx", "out.plan.json", "out.report.json", "out.report.md"}
 PARTIAL = "out.partial.plan.json"
