@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hwopt.choice import KEEP
-from hwopt.scope import Problem, Scope
+from hwopt.scope import Price, Problem, Scope
 from hwopt.search.obeying import obeying, only
 from hwopt.search.possible import possible, supported
 from hwopt.search.problem import Budget, Objective, Outcome, Task, objective_value
@@ -166,7 +166,10 @@ def test_a_strategy_is_shown_a_problem_that_may_keep_everything() -> None:
 
 
 def test_only_leaves_the_other_choices_alone() -> None:
-    table = {(KEEP, KEEP): random_problem(0).fixed, ("v0", KEEP): random_problem(1).fixed}
+    table: dict[tuple[str, ...], Price] = {
+        (KEEP, KEEP): random_problem(0).fixed,
+        ("v0", KEEP): random_problem(1).fixed,
+    }
     problem = replace(random_problem(0), scopes=(Scope("s", ("c0", "c1"), table),))
     left = only(problem, {"c0": "v0"})
     assert left is not None
