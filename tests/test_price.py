@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from hwopt.assess import assess
 from hwopt.choice import Choice, Risk
 from hwopt.find import find_choices
-from hwopt.price import find_cells, make_scene, price
+from hwopt.price import Scene, find_cells, make_scene, price
+from hwopt.price_cells import left_out
 from hwopt.registry import all_passes
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem
@@ -19,6 +21,7 @@ from hwopt.search import Budget
 from hwopt.search.milp import solve
 from hwopt.shapes import infer_shapes
 from hwopt.target import Target, read_target
+from hwopt.trace import Recorder
 from tests.analytic import AnalyticCostModel
 from tests.graphs import classifier
 from tests.plans import random_plan
@@ -27,17 +30,29 @@ TARGETS = Path(__file__).parents[1] / "targets"
 BOTH = frozenset({Risk.EXACT, Risk.LOSSY})
 
 
-def priced(model: ir.Model, target: Target) -> tuple[list[Choice], Problem]:
+@dataclass(frozen=True)
+class Case:
+    model: ir.Model
+    target: Target
+    choices: list[Choice]
+    scene: Scene
+    problem: Problem
+    told: Recorder
+
+
+@cache
+def priced(name: str) -> Case:
+    """The classifier with everything that may be decided about it on that target."""
+    model, target, told = classifier(), read_target(TARGETS / name), Recorder()
     choices, _ = find_choices(model, all_passes(), target, BOTH)
     scene = make_scene(model, infer_shapes(model, {}), target)
-    return choices, price(scene, choices, AnalyticCostModel())
+    return Case(model, target, choices, scene, price(scene, choices, AnalyticCostModel(), (told,)), told)
 
 
 @pytest.mark.parametrize("name", ["edge-npu", "ethos-u55-256"])
 def test_the_unchanged_model_costs_what_its_parts_cost(name: str) -> None:
-    model, target = classifier(), read_target(TARGETS / name)
-    _, problem = priced(model, target)
-    base, whole = problem.total({}), assess(model, {}, target, AnalyticCostModel())
+    case = priced(name)
+    base, whole = case.problem.total({}), assess(case.model, {}, case.target, AnalyticCostModel())
     assert base is not None
     assert base.latency_us.value == pytest.approx(whole.latency_us.value)
     assert base.weight_bytes == whole.weight_bytes
@@ -45,20 +60,14 @@ def test_the_unchanged_model_costs_what_its_parts_cost(name: str) -> None:
     assert base.peak_bytes == whole.memory.lower_bound_bytes
 
 
-@cache
-def priced_once() -> tuple[list[Choice], Problem]:
-    return priced(classifier(), read_target(TARGETS / "ethos-u55-256"))
-
-
 @pytest.mark.parametrize("seed", range(12))
 def test_a_random_plan_costs_what_the_tables_say(seed: int) -> None:
-    model, target = classifier(), read_target(TARGETS / "ethos-u55-256")
-    choices, problem = priced_once()
-    assignment = random_plan(choices, problem, seed)
-    predicted = problem.total(assignment)
+    case = priced("ethos-u55-256")
+    assignment = random_plan(case.choices, case.problem, seed)
+    predicted = case.problem.total(assignment)
     assert predicted is not None
-    changed = rewrite(model, chosen_values(choices, assignment))
-    whole = assess(changed, {}, target, AnalyticCostModel())
+    changed = rewrite(case.model, chosen_values(case.choices, assignment))
+    whole = assess(changed, {}, case.target, AnalyticCostModel())
     assert predicted.latency_us.value == pytest.approx(whole.latency_us.value)
     # which channels survive pruning may depend on another cell's form: their entropy differs a little
     assert predicted.weight_bytes == pytest.approx(whole.weight_bytes, rel=1e-2)
@@ -67,17 +76,23 @@ def test_a_random_plan_costs_what_the_tables_say(seed: int) -> None:
 
 
 def test_every_subgraph_lies_in_one_cell() -> None:
-    model, target = classifier(), read_target(TARGETS / "edge-npu")
-    choices, _ = find_choices(model, all_passes(), target, BOTH)
-    scene = make_scene(model, infer_shapes(model, {}), target)
-    steps = [step for cell in find_cells(scene, choices) for step in cell.steps]
-    assert sorted(steps) == list(range(len(scene.groups)))
+    case = priced("edge-npu")
+    steps = [step for cell in find_cells(case.scene, case.choices) for step in cell.steps]
+    assert sorted(steps) == list(range(len(case.scene.groups)))
+
+
+def test_what_a_table_has_no_room_for_is_told() -> None:
+    case = priced("ethos-u55-256")
+    left = [left_out(cell.choices) for cell in find_cells(case.scene, case.choices)]
+    told = [event.reason for event in case.told.skipped() if event.pass_name == "price"]
+    assert len(told) == sum(map(bool, left)) > 0
+    for values, reason in zip(filter(None, left), told, strict=True):
+        assert all(f"{value.choice}={value.name}" in reason for value in values)
 
 
 def test_a_starving_depthwise_is_made_dense_or_fused() -> None:
-    model, target = classifier(), read_target(TARGETS / "edge-npu")
-    choices, problem = priced(model, target)
-    outcome = solve(problem, Budget())
+    case = priced("edge-npu")
+    outcome = solve(case.problem, Budget())
     assert outcome.assignment is not None
-    form = next(c.id for c in choices if c.id.startswith("form:"))
+    form = next(c.id for c in case.choices if c.id.startswith("form:"))
     assert outcome.assignment[form] in ("dense", "fused")
