@@ -7,12 +7,14 @@ that names a folder with the traceback), 130 interrupted.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
@@ -253,7 +255,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Usage errors are classes of click, or of the copy of it inside newer releases of typer.
         describe = getattr(error, "format_message", None)
         failure = _bug(error, given) if describe is None else BadInput(_usage(describe(), given))
+    if failure.exit_code == _INTERRUPTED and arguments is None:
+        _leave(failure, "--json" in given)
     return _complain(failure, "--json" in given)
+
+
+def _leave(failure: HwoptError, as_json: bool) -> NoReturn:
+    """Ends the process where it stands: who is in a hurry shall not wait for other threads.
+
+    Another Ctrl-C must not meet an interpreter that is half taken down. Temporary files go.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = _complain(failure, as_json)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _usage(text: str, arguments: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def interrupted(
-    folder: Path, cache: Path, arguments: tuple[str, ...], seen: tuple[str, ...]
+    folder: Path, cache: Path, arguments: Words, seen: Words, presses: int = 1
 ) -> tuple[int, str]:
     """Exit code and last line of a run whose process group gets Ctrl-C once these lines were logged."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(cache), "HWOPT_DEBUG": "4"}
@@ -52,7 +53,9 @@ def interrupted(
             if wanted and wanted[0] in line:
                 wanted.pop(0)
             if not wanted:
-                os.killpg(process.pid, signal.SIGINT)
+                for _ in range(presses):
+                    os.killpg(process.pid, signal.SIGINT)
+                    sleep(0.02)
                 break
         rest = process.stderr.read().splitlines()
         assert not wanted, f"{wanted[0]} was never logged"
@@ -93,6 +96,15 @@ def test_an_interrupted_run_goes_on_to_the_bytes_of_one_that_was_not(
     replayed = hwopt(*GIVEN, "--plan", "kept.json", "-o", "replayed.onnx", cwd=folder)
     assert replayed.returncode == 0, replayed.stderr
     assert (folder / "replayed.onnx").read_bytes() == (folder / "out.onnx").read_bytes()
+
+
+def test_pressing_twice_ends_as_cleanly(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = tmp_path_factory.mktemp("twice")
+    for seen in (WHILE_LOADING, WHILE_PRICING, ("Progress(stage='folds'",)):
+        code, line = interrupted(folder, cache, OUT, seen, presses=2)
+        assert code == 130
+        assert line.startswith("hwopt: interrupted")
+        assert files(folder) <= {PARTIAL}
 
 
 def test_a_dry_run_says_that_it_saves_nothing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
