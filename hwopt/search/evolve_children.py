@@ -15,7 +15,7 @@ from numpy.random import Generator
 
 from hwopt.scope import Problem
 from hwopt.search.archive import Looked
-from hwopt.search.arrays import Floats, Ints
+from hwopt.search.arrays import Bools, Floats, Ints
 from hwopt.search.evolve_model import Aim, Layout, Model, as_figures, columns, fitted
 from hwopt.search.random_plans import draw
 from hwopt.search.tables import Tables
@@ -27,8 +27,12 @@ PAIRS = 150
 CROSSINGS = 150
 STRICT = (1.0, 10.0, 100.0)  # what a relative excess over the limits costs, in objectives of the input
 FEW, RANDOM = 1 << 14, 1_000  # plans of a space that are listed; else as many are drawn at random
+EXCHANGES = 100
+MOST_FORCED, MOST_STEPS = 3, 12  # random changes at the start of an exchange, and steps after them
+LEAST = 1e-9  # of the objective, that a step must gain
+IMPOSSIBLE = 1e30
 NOISE = 0.02  # of a path, relative to its most costly change
-CENTRES = 8  # of the best plans, from which a cohort that does not start at the best one starts
+CENTRES = 40  # of the best plans, from which a cohort that does not start at the best one starts
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,10 @@ def children(
     )
     crossed = _crossed(space, seen, parents, rng)
     singles = fresh(space, seen, space.layout.moves(model.centre))
-    drawn = np.concatenate((_paths(aim, model, rng), _pairs(aim, model, rng), crossed, singles))
+    effects = np.nan_to_num(model.moves(), posinf=IMPOSSIBLE)
+    exchanged = [_exchanged(aim, model, effects, rng)]
+    exchanged.append(_coupled(space, model, rng))
+    drawn = np.concatenate((_paths(aim, model, rng), _pairs(aim, model, rng), *exchanged, crossed, singles))
     drawn = fresh(space, seen, drawn)
     steps = int(STEPS * count)
     mixed = int(CROSSED * count)
@@ -178,6 +185,53 @@ def _paths(aim: Aim, model: Model, rng: Generator) -> Ints:
     taken = rng.random(plans.shape) < rng.uniform(0.2, 0.9, (PATHS, 1))
     taken[: PATHS // 2] = True
     return np.where(taken, plans, model.centre)
+
+
+def _exchanged(aim: Aim, model: Model, effects: Floats, rng: Generator) -> Ints:
+    """The centre with a few random changes that stay, and whatever then improves it most, step by step.
+
+    By the sum of single effects [columns, 4]: exchanges of three or four values in which no part pays
+    by itself (ruin and recreate: Schrimpf et al., "Record Breaking Optimization Results Using the Ruin
+    and Recreate Principle", 2000).
+    """
+    layout, rows = model.layout, np.arange(EXCHANGES)
+    plans, fixed = _ruined(model, rng)
+    for _ in range(MOST_STEPS):
+        now = effects[plans + layout.first]
+        whole = model.known + now.sum(1)
+        after = whole[:, None] + effects - now[:, layout.choice]
+        loss = aim.loss(as_figures(after.reshape(-1, after.shape[2])), STRICT[1]).reshape(len(plans), -1)
+        loss[fixed[:, layout.choice]] = np.inf
+        best = loss.argmin(1)
+        better = loss[rows, best] < aim.loss(as_figures(whole), STRICT[1]) - LEAST
+        if not better.any():
+            break
+        plans[rows[better], layout.choice[best[better]]] = layout.value[best[better]]
+    return plans
+
+
+def _ruined(model: Model, rng: Generator) -> tuple[Ints, Bools]:
+    """The centre with up to MOST_FORCED random changes, and where these are: [plans, choices] each."""
+    layout = model.layout
+    plans = np.repeat(model.centre[None], EXCHANGES, axis=0)
+    fixed = np.zeros(plans.shape, bool)
+    for number in range(MOST_FORCED):
+        forced = rng.integers(0, len(layout.choice), EXCHANGES)
+        some = np.flatnonzero(rng.random(EXCHANGES) < 1.0 / (number + 1))
+        plans[some, layout.choice[forced[some]]] = layout.value[forced[some]]
+        fixed[some, layout.choice[forced[some]]] = True
+    return plans, fixed
+
+
+def _coupled(space: Space, model: Model, rng: Generator) -> Ints:
+    """The centre with two choices changed that share a scope: what they do together is no sum."""
+    coupled = [number for number, others in enumerate(space.together) if len(others)]
+    plans = np.repeat(model.centre[None], PAIRS if coupled else 0, axis=0)
+    for plan in plans:
+        one = int(rng.choice(coupled))
+        two = int(rng.choice(space.together[one]))
+        plan[[one, two]] = rng.integers(0, space.tables.sizes[[one, two]])
+    return plans
 
 
 def _pairs(aim: Aim, model: Model, rng: Generator) -> Ints:

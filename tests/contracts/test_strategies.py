@@ -227,7 +227,8 @@ def test_a_problem_without_choices_keeps_everything(name: str) -> None:
 @every
 def test_choices_that_no_table_has_are_kept(name: str) -> None:
     price = Price(Estimate(5.0, 0.0, Source.PREDICTED))
-    table = {(KEEP,): price, ("v0",): Price(Estimate(4.0, 0.0, Source.PREDICTED))}
+    cheaper = Price(Estimate(4.0, 0.0, Source.PREDICTED))
+    table: dict[tuple[str, ...], Price] = {(KEEP,): price, ("v0",): cheaper}
     problem = Problem((choice(0, 1), choice(1, 3)), (Scope("s", ("c0",), table),), price)
     outcome = run(name, Task(problem, Budget()))
     assert outcome.assignment is not None

@@ -70,12 +70,16 @@ def chain(length: int, seed: int) -> Problem:
     scopes = []
     for i in range(length):
         harm = float(rng.lognormal())
-        table = {(n,): Price(estimate(0.0), damage=harm * (1 - w) ** 1.5) for n, w in widths.items()}
-        scopes.append(Scope(f"d{i}", (f"c{i}",), table))
+        harms: dict[tuple[str, ...], Price] = {
+            (n,): Price(estimate(0.0), damage=harm * (1 - w) ** 1.5) for n, w in widths.items()
+        }
+        scopes.append(Scope(f"d{i}", (f"c{i}",), harms))
     for i in range(length - 1):
         size = float(rng.lognormal(3.0))
-        table = {(a, b): Price(estimate(size * widths[a] * widths[b])) for a, b in product(widths, widths)}
-        scopes.append(Scope(f"l{i}", (f"c{i}", f"c{i + 1}"), table))
+        costs: dict[tuple[str, ...], Price] = {
+            (a, b): Price(estimate(size * widths[a] * widths[b])) for a, b in product(widths, widths)
+        }
+        scopes.append(Scope(f"l{i}", (f"c{i}", f"c{i + 1}"), costs))
     return Problem(choices, tuple(scopes), Price(estimate(10.0)))
 
 
