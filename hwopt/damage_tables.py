@@ -35,10 +35,20 @@ _IMPOSSIBLE = float("inf")
 
 
 class DamageTables:
-    """The damage of LOSSY values, one table per group of coupled choices."""
+    """The damage of LOSSY values, one table per group of coupled choices.
 
-    def __init__(self, choices: Sequence[Choice], measure: Measure, listeners: Listeners = ()) -> None:
+    give_up: called on Ctrl-C, so that measurements of other threads end soon.
+    """
+
+    def __init__(
+        self,
+        choices: Sequence[Choice],
+        measure: Measure,
+        listeners: Listeners = (),
+        give_up: Callable[[], object] = never,
+    ) -> None:
         self._measure = measure
+        self._give_up = give_up
         self._listeners = listeners
         self.groups = coupled(choices)
         self._known: list[dict[Key, float]] = [{} for _ in self.groups]
@@ -67,6 +77,9 @@ class DamageTables:
             try:
                 for done, _ in enumerate(results, start=1):
                     emit(self._listeners, Progress("damage", done, len(wanted)))
+            except KeyboardInterrupt:
+                self._give_up()
+                raise
             finally:
                 pool.shutdown(cancel_futures=True)
 

@@ -82,7 +82,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     budget = first_budget(work, limits_of(work, work.ask([work.model])[0]))
     if data is None or work.limit is None:
         return refined(work, found.base, drafts, None, budget, learned, listeners, found.orders), None
-    damage = DamageTables(found.choices, data.harm.of_values, listeners)
+    damage = DamageTables(found.choices, data.harm.of_values, listeners, data.reference.given_up.set)
     damage.measure_singles(
         drafts.problem(learned), work.settings.wanted, lambda: work.stop.used(PRICING_SHARE)
     )
