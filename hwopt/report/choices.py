@@ -56,9 +56,11 @@ def _fold_rows(findings: Findings, labels: Mapping[str, str]) -> list[ChoiceRow]
 
 def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> ChoiceRow:
     chosen = findings.settled.decision.assignment.get(choice.id, KEEP)
-    limits = findings.orders.limits_on(choice.id)
+    limits, hinted = findings.orders.limits_on(choice.id), findings.orders.reason(choice.id, chosen)
     barred = {name: findings.orders.barred(choice.id, name) for name in _value_names(choice)}
     unpriced = f"beyond the limits of the hints ({limits}), or not measured" if limits else UNMEASURED
+    if hinted and chosen == KEEP:
+        unpriced = f"not priced: {hinted}"
     alone = {
         name: None if reason else alone_price(findings.problem, choice, name)
         for name, reason in barred.items()
@@ -75,7 +77,7 @@ def _row(findings: Findings, choice: Choice, labels: Mapping[str, str]) -> Choic
             for name, price in alone.items()
         ),
         chosen=chosen,
-        reason=findings.orders.reason(choice.id, chosen) or why(findings, choice, chosen, alone),
+        reason=hinted or why(findings, choice, chosen, alone),
     )
 
 
