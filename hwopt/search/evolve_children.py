@@ -1,9 +1,9 @@
 """The next cohort: plans nobody has looked at, made from those that were.
 
-Three kinds. Guided: drawn in excess (along the path of the best ratio of gain to what it uses up,
-pairs of single changes, parts of both), and the most promising by a linear model taken. Steps: single
-changes of a good plan, which teach the model. Crossed: a connected region of choices that share
-scopes from one parent, the rest from another, then mutated at a rate of one choice.
+Three kinds. Guided: drawn in excess (along the path of the best ratio of gain to what it uses up, pairs
+of changes, exchanges of a few values that pay only together), and the most promising by a linear
+model taken. Steps: single changes of a good plan, which teach the model. Crossed: a connected region
+of choices that share scopes from one parent, the rest from another, then mutated at a rate of one choice.
 """
 
 from __future__ import annotations
@@ -106,31 +106,31 @@ def children(
     """
     if not len(space.tables.sizes):
         return seen.codes[:0]
-    centre = _centre(seen, rng)
     known = seen.possible()
-    model = fitted(
-        space.layout,
-        seen.codes[known],
-        seen.figures[known],
-        int(np.searchsorted(known, centre)),
-        space.tables if steer else None,
-    )
-    crossed = _crossed(space, seen, parents, rng)
+    if not len(known):
+        return _anything(space, seen, rng)[:count]
+    middle = int(np.searchsorted(known, _centre(seen, rng)))
+    tables = space.tables if steer else None
+    model = fitted(space.layout, seen.codes[known], seen.figures[known], middle, tables)
+    crossed = fresh(space, seen, _crossed(space, seen, parents, rng))
     singles = fresh(space, seen, space.layout.moves(model.centre))
-    effects = np.nan_to_num(model.moves(), posinf=IMPOSSIBLE)
-    exchanged = [_exchanged(aim, model, effects, rng)]
-    exchanged.append(_coupled(space, model, rng))
-    drawn = np.concatenate((_paths(aim, model, rng), _pairs(aim, model, rng), *exchanged, crossed, singles))
-    drawn = fresh(space, seen, drawn)
-    steps = int(STEPS * count)
-    mixed = int(CROSSED * count)
-    chosen = _promising(aim, model, drawn, count - steps - mixed)
+    guided = fresh(space, seen, np.concatenate((*_drawn(space, aim, model, rng), crossed, singles)))
+    steps, mixed = int(STEPS * count), int(CROSSED * count)
+    chosen = _promising(aim, model, guided, count - steps - mixed)
     chosen = _more(chosen, _promising(aim, model, singles, len(singles)), steps)
-    chosen = _more(chosen, rng.permutation(fresh(space, seen, crossed)), mixed)
-    chosen = _more(chosen, rng.permutation(drawn), count - len(chosen))
+    chosen = _more(chosen, rng.permutation(crossed), mixed)
+    chosen = _more(chosen, rng.permutation(guided), count - len(chosen))
     if len(chosen) < count:
         chosen = _more(chosen, _anything(space, seen, rng), count - len(chosen))
     return chosen[:count]
+
+
+def _drawn(space: Space, aim: Aim, model: Model, rng: Generator) -> list[Ints]:
+    """What the model is to choose from, but for what does not need it."""
+    effects = np.nan_to_num(model.moves(), posinf=IMPOSSIBLE)
+    exchanged = _exchanged(aim, model, effects, rng)
+    coupled = _coupled(space, model, rng)
+    return [_paths(aim, model, effects, rng), _pairs(aim, model, rng), exchanged, coupled]
 
 
 def _anything(space: Space, seen: Seen, rng: Generator) -> Ints:
@@ -169,14 +169,12 @@ def _promising(aim: Aim, model: Model, codes: Ints, count: int) -> Ints:
     return codes[turns[np.sort(first)][:count]]
 
 
-def _paths(aim: Aim, model: Model, rng: Generator) -> Ints:
+def _paths(aim: Aim, model: Model, effects: Floats, rng: Generator) -> Ints:
     """Per choice the value that costs least, for prices on what is limited from nothing to a lot.
 
     As the price rises, the plans go along the path of the best ratio (Everett, "Generalized Lagrange
     Multiplier Method", 1963). Half of them are taken in part alone, half with noise.
     """
-    effects = model.moves()
-    effects = np.where(np.isfinite(effects), effects, 1e30)
     prices = np.exp(rng.uniform(np.log(1e-3), np.log(1e2), (PATHS, effects.shape[1])))
     costs = aim.costs(effects, prices)
     noise = NOISE * np.abs(aim.costs(model.effects, prices)).max(1, initial=0.0)

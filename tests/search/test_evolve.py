@@ -129,6 +129,16 @@ def test_with_the_tables_as_a_guide_it_needs_few_questions() -> None:
     assert outcome.evaluations == 200
 
 
+def test_where_nothing_can_be_written_it_says_so() -> None:
+    def refuse(plans: Sequence[Assignment], /) -> list[Price | None]:
+        return [None for _ in plans]
+
+    outcome = search(replace(task_of(1), evaluate=refuse, evaluations=60))
+    assert outcome.evaluations == 60
+    assert outcome.assignment is None
+    assert outcome.closest is None
+
+
 @pytest.mark.parametrize("evaluated", [False, True])
 @pytest.mark.parametrize("cohorts", [1, 3])
 def test_stopped_and_resumed_it_finds_what_it_would_have(
