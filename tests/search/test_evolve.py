@@ -23,7 +23,7 @@ from hwopt.search.evolve_store import fingerprint
 from hwopt.search.problem import Evaluate, Outcome, Task, objective_value
 from tests.search.random_problems import choice, every_plan, random_budget, random_problem
 
-EVALUATIONS = 400
+EVALUATIONS = 200
 
 
 def after(times: int) -> Callable[[], bool]:
