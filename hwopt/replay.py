@@ -103,7 +103,7 @@ def _value_of(step: Step, choice: Choice, where: str) -> str:
 
 def _unknown_choice(step: Step, folds: Sequence[Value], known: Mapping[str, Choice]) -> str:
     names = [*known, *(fold.choice for fold in folds)]
-    close = difflib.get_close_matches(step.choice, names, n=1)
+    close = difflib.get_close_matches(step.choice, names, n=1, cutoff=0.5)
     nearest = f"; the nearest is '{close[0]}'" if close else ""
     offered = next((fold.name for fold in folds if fold.choice == step.choice), None)
     if offered is not None:
