@@ -33,7 +33,7 @@ from hwopt.pipeline import Result, analyze
 from hwopt.report.schema import ChoiceRow, Missing, Report
 
 NETWORK = "efficientnet_lite0.onnx"
-FUSE, NARROW = "fuse_ibn", "depth_multiplier"
+FUSE, NARROW, FOLDS = "fuse_ibn", "depth_multiplier", "canonicalize"
 PIN = 'schema_version = 1\n[pin]\n"width:model" = "{ratio}"\n'
 NEEDS_TRAINING = "needs training"
 COLUMNS = (
@@ -66,10 +66,16 @@ class Lab:
     max_drop: float
     folder: Path
 
-    def run(self, name: str, **options: Any) -> Result:
-        """One optimisation, written beside the others."""
+    def run(self, name: str, passes: Sequence[str], **options: Any) -> Result:
+        """One optimisation by exact folds and these passes, written beside the others."""
         return hwopt.optimize(
-            self.model, target=self.target, output=self.file(name), calib=self.calib, force=True, **options
+            self.model,
+            target=self.target,
+            output=self.file(name),
+            calib=self.calib,
+            force=True,
+            passes=(FOLDS, *passes),
+            **options,
         )
 
     def file(self, name: str) -> Path:
@@ -129,7 +135,7 @@ def macs_of(file: Path, target: str) -> float:
 
 def limited(lab: Lab, name: str, passes: Sequence[str]) -> tuple[Row, Report]:
     """The best plan of these passes within the limit on the drop."""
-    result = lab.run(name, passes=passes, max_drop=lab.max_drop)
+    result = lab.run(name, passes, max_drop=lab.max_drop)
     return row_of(lab, name, result), result.report
 
 
@@ -137,7 +143,7 @@ def multiplied(lab: Lab, name: str, ratio: str, passes: Sequence[str]) -> tuple[
     """One depth multiplier for the whole network, pinned, whatever it costs."""
     hints = lab.folder / f"{ratio}.toml"
     hints.write_text(PIN.format(ratio=ratio), "utf-8")
-    result = lab.run(name, passes=passes, max_drop=1.0, hints=hints)
+    result = lab.run(name, passes, max_drop=1.0, hints=hints)
     return row_of(lab, name, result), result.report
 
 
@@ -168,7 +174,7 @@ def _drop(report: Report, metric: str) -> float | None:
 def candidate(lab: Lab, name: str, limit: str, passes: Sequence[str]) -> tuple[Row, None]:
     """What only training can mend: the candidate of a run whose limit on latency cannot be met without."""
     try:
-        lab.run(name, passes=passes, max_drop=lab.max_drop, max_latency=limit, allow_retrain=True)
+        lab.run(name, passes, max_drop=lab.max_drop, max_latency=limit, allow_retrain=True)
     except BudgetNotMet as error:
         return trained_row(lab, name, str(error)), None
     raise SystemExit(f"{name}: {limit} can be met without training: ask for more")

@@ -5,11 +5,12 @@
 
 Each network is optimised for every target by `hwopt.optimize`, EfficientNet-Lite0 within a limit on the
 cross-fitted drop, the shipped network and PP-OCR's text detector by EXACT rewrites alone. Every written
-file is then priced on every target by that target's own oracle (by the cost model where there is none for
-the whole network). The observation is that of Wu et al., "FBNet: Hardware-Aware Efficient ConvNet Design
-via Differentiable Neural Architecture Search", CVPR 2019, section 4.3: searched for one phone and run on
-another, a network is slower than the one that was searched for it. Prints a Markdown table per network,
-rows optimised for, columns priced on; the best of a column is in bold.
+file, and the network with exact folds alone, is then priced on every target by that target's own oracle
+(by the cost model where there is none for the whole network). The observation is that of Wu et al.,
+"FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural Architecture Search", CVPR 2019,
+section 4.3: searched for one phone and run on another, a network is slower than the one that was searched
+for it. Prints a Markdown table per network, rows optimised for, columns priced on; the best of a column
+is in bold.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from models.fetch import MODELS, fetch
 TARGETS = ("edge-npu", "ethos-u55-256")
 KNOWN = ("edge-npu", "ethos-u55-256", "ethos-u65-512", "ethos-u85-1024", "cpu")
 NETWORKS = ("figures", "ppocr_det", "lite0")
-AS_IT_CAME = "as it came"
+AS_IT_CAME, FOLDED = "as it came", "exact folds alone"
 EQUAL = 5e-4  # figures that differ by less than this share are as good as one another
 
 
@@ -48,7 +49,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Cell:
-    """One file on one target. made_for: a target, or `AS_IT_CAME`. passes: how often each was chosen."""
+    """One file on one target. made_for: a target, or a row above them. passes: how often each was chosen."""
 
     network: str
     made_for: str
@@ -93,8 +94,9 @@ def network(name: str, folder: Path) -> Network:
 
 
 def crossed(given: Network, targets: Sequence[str], max_drop: float, folder: Path) -> list[Cell]:
-    """Every file on every target, the file that came in first."""
-    files = {AS_IT_CAME: (given.file, "-")}
+    """Every file on every target: the file that came in, with folds that suit everybody, made for one."""
+    folded = folds(given, targets[0], folder / f"{given.name}.folded.onnx")
+    files = {AS_IT_CAME: (given.file, "-"), FOLDED: (folded, "-")}
     for target in targets:
         print(f"{given.name} for {target}", file=sys.stderr, flush=True)
         files[target] = made(given, target, max_drop, folder / f"{given.name}.{target}.onnx")
@@ -107,11 +109,20 @@ def crossed(given: Network, targets: Sequence[str], max_drop: float, folder: Pat
 
 def made(given: Network, target: str, max_drop: float, out: Path) -> tuple[Path, str]:
     """The network optimised for a target, and the passes that were chosen."""
-    data = {} if given.calib is None else {"calib": given.calib, "max_drop": max_drop}
     result = hwopt.optimize(
-        given.file, target=target, output=out, force=True, input_shapes=given.input_shapes, **data
-    )
+        given.file, target=target, output=out, force=True, input_shapes=given.input_shapes,
+        calib=given.calib, max_drop=None if given.calib is None else max_drop,
+    )  # fmt: skip
     return result.files[0], chosen_passes(result.report)
+
+
+def folds(given: Network, target: str, out: Path) -> Path:
+    """The network with BatchNormalization and the like folded: no choice of any target's."""
+    shapes = given.input_shapes
+    result = hwopt.optimize(
+        given.file, target=target, output=out, force=True, input_shapes=shapes, passes=("canonicalize",)
+    )
+    return result.files[0]
 
 
 def chosen_passes(report: Report) -> str:

@@ -39,7 +39,7 @@ from hwopt.estimate import Estimate, Source
 from hwopt.limits import Bound, bytes_bound, latency_bound
 from hwopt.pipeline import analyze
 from hwopt.report.schema import AccuracyRow, Budget, Limit, Missing, Report
-from hwopt.scope import NOTHING, Problem, Scope
+from hwopt.scope import NOTHING, Price, Problem, Scope
 from hwopt.search.problem import Budget as SearchBudget
 from hwopt.search.problem import Objective
 
@@ -105,7 +105,7 @@ def value(name: str) -> Value:
 def test_plans_that_a_refusal_overlooked_are_found_mildest_first() -> None:
     choice = Choice("a", Kind.FORM, (value("harsh"), value("mild")))
     costs = {KEEP: (100.0, 0.0), "mild": (80.0, 0.1), "harsh": (60.0, 0.5)}
-    prices = {
+    prices: dict[tuple[str, ...], Price] = {
         (name,): replace(NOTHING, latency_us=Estimate(us, 0.0, Source.PREDICTED), damage=damage)
         for name, (us, damage) in costs.items()
     }
