@@ -258,6 +258,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         panel.axhline(100, color="black", linewidth=1)
         for name, colour, marker in zip(names, COLOURS, MARKERS, strict=False):
             shares = [[100 * r.share for r in mine if (r.strategy, r.plans) == (name, n)] for n in PLANS]
+            if not all(shares):
+                continue  # the race has not come to it yet
             panel.plot(PLANS, [np.mean(s) for s in shares], color=colour, marker=marker, label=name)
             panel.fill_between(
                 PLANS, [min(s) for s in shares], [max(s) for s in shares], color=colour, alpha=0.2
