@@ -52,7 +52,9 @@ class Lab:
     choices: Sequence[Choice]
 
     def written(self, variant: Variant) -> ir.Model:
-        """The variant's structure; weights as the rewrite left them."""
+        """The variant's structure; weights as the rewrite left them. Raises KeyError for a strange id."""
+        if unknown := set(variant.assignment) - {choice.id for choice in self.choices}:
+            raise KeyError(f"{variant.name}: the model has no choice {min(unknown)}")
         return rewrite(self.base, chosen_values(self.choices, variant.assignment))
 
 

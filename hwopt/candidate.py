@@ -1,9 +1,12 @@
-"""The mildest plan that needs training: written as OUT.candidate.onnx, never as the result.
+"""The plan that needs training: written as OUT.candidate.onnx, never as the result.
 
 A RETRAIN value changes what only training can mend. Nobody knows its accuracy beforehand, so the
-ordinary search never sees one. Where the user allows it, the plan is made that meets the hard
-limits with the smallest share of parameters removed by RETRAIN values, and with the fewest of
-them; EXACT and LOSSY values may be in it, too. Its weights are a start for training.
+ordinary search never sees one. Where the user allows it, the mildest plan within the hard limits is
+found for each of several sets of RETRAIN values: the one with the smallest share of parameters
+removed by them, and with the fewest of them; EXACT and LOSSY values may be in it, too. Of these plans
+the one with the best zero-shot score is carried out; its weights are a start for training. The score
+orders trained networks better than the parameters that are left (`hwopt.zero_shot` has the figures),
+which do not see that a smaller image costs accuracy.
 """
 
 from __future__ import annotations
@@ -121,13 +124,22 @@ def make_candidate(
             break
         if not weighed[0].retrained:
             return "the limits can be met without training"
-        chosen, *beside = weighed
+        chosen = preferred(weighed)
+        beside = tuple(other for other in weighed if other is not chosen)
         done = carry_out(work, base, problem, chosen.decision, data, oracle_before, targets, listeners)
-        last = Candidate(done.model, chosen, tuple(beside), done.after, done.oracle_after, done.limits)
+        last = Candidate(done.model, chosen, beside, done.after, done.oracle_after, done.limits)
         if last.met:
             return last
         budget = tightened(budget, last.limits)
     return "even with training no plan meets the limits"
+
+
+def preferred(weighed: Sequence[Considered]) -> Considered:
+    """The plan with the best score; the mildest where one of them has no score, or between equals."""
+    scores = [considered.score for considered in weighed if isinstance(considered.score, float)]
+    if len(scores) < len(weighed):
+        return weighed[0]
+    return weighed[scores.index(max(scores))]
 
 
 def weigh(base: ir.Model, problem: Problem, decisions: Sequence[Decision]) -> list[Considered]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.candidate import weigh
+from hwopt.candidate import Considered, preferred, weigh
 from hwopt.candidate_plans import mildest, near_mildest, opened, removed
 from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
 from hwopt.decide import Decision
@@ -147,3 +147,15 @@ def test_plans_are_weighed_with_what_they_remove_and_a_score() -> None:
     assert chosen.removed == pytest.approx(500 / 3000)
     assert chosen.score == zero_shot_score(model)  # these values rewrite nothing
     assert chosen.row()["steps"] == {"a": "half"}
+
+
+def considered(score: float | str) -> Considered:
+    decision = Decision({}, Price(us(1.0)), Outcome({}, "milp", 0), None, ())
+    return Considered(decision, {"a": "half"}, 0.5, score)
+
+
+def test_the_best_score_is_preferred_and_the_mildest_where_one_has_none() -> None:
+    mild, better, harsh = considered(1.0), considered(3.0), considered(2.0)
+    assert preferred([mild, better, harsh]) is better
+    assert preferred([mild, considered("unknown operator"), better]) is mild
+    assert preferred([mild, considered(1.0)]) is mild
