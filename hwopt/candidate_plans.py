@@ -121,7 +121,7 @@ def restricted(problem: Problem, taken: Assignment) -> Problem:
         })
         for scope in problem.scopes
     )  # fmt: skip
-    return Problem(choices, scopes, problem.fixed)
+    return replace(problem, choices=choices, scopes=scopes)
 
 
 def opened(problem: Problem) -> Problem:
