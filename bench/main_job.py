@@ -5,10 +5,10 @@
                                             [--judge eval] [-o DIR]
 
 For each target: EXACT rewrites alone, with calibration data at each limit on the drop (all lossy rewrites
-together, or `--passes` alone; a limit of 1 is none), and the same written in int8. Prints a Markdown table: latency predicted and by the oracle, before
-and after; the passes that were chosen; the cross-fitted drop on the calibration images at the precision that
-is written and at int8 beside it; with `--judge eval` drop, agreement and mean KL on the evaluation images,
-with the paired standard error.
+together, or `--passes` alone; a limit of 1 is none), and the same written in int8. Prints a Markdown table:
+latency predicted and by the oracle, before and after; the passes that were chosen; the cross-fitted drop on
+the calibration images at the precision that is written and at int8 beside it; with `--judge eval` drop,
+agreement and mean KL on the evaluation images, with the paired standard error.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from math import isfinite
 from pathlib import Path
 
 from hwopt.choice import Pass
@@ -189,10 +188,11 @@ class _Reader:
         return value
 
     def _number(self, value: object, key: str, fits: Callable[[float], bool], what: str) -> float:
-        fine = isinstance(value, int | float) and not isinstance(value, bool)
-        if not fine or abs(value) > 1e300 or not isfinite(value) or not fits(value):  # type: ignore[arg-type,operator]
-            raise self._wrong(key, f"is {shown(value)}: must be {what}")
-        return float(value)  # type: ignore[arg-type]
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+            number = float(value)
+            if fits(number):
+                return number
+        raise self._wrong(key, f"is {shown(value)}: must be {what}")
 
     def _share(self, value: object, key: str) -> float:
         return self._number(value, key, lambda x: 0 <= x <= 1, "a share between 0 and 1")
