@@ -14,7 +14,6 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from hwopt.channels import ChannelGroup, Slot, padded_selection
-from hwopt.errors import RewriteFailed
 from hwopt.nodes import constant_array
 from hwopt.repair.linear import as_linear
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
@@ -62,10 +61,9 @@ def pad_to(model: ir.Model, ref: GroupRef, width: int, old: int | None = None) -
 def resize_many(model: ir.Model, plan: Sequence[Resizing]) -> None:
     """Resizes all these groups; those that a cut-out piece does not have are left out.
 
-    Raises RewriteFailed where a group has another width already, or none of them is there.
+    A piece that has none of them stays as it is: in it the value costs what keeping costs. Raises
+    RewriteFailed where a group has another width already.
     """
-    if not any(resolve_all(model, [(step.ref, step.old) for step in plan])):
-        raise RewriteFailed("none of the channel groups is left")
     for step in plan:  # found anew each time: groups may share a Concat
         groups = resolve_all(model, [(step.ref, step.old)])[0]
         if not groups:

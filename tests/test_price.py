@@ -10,8 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.assess import assess
-from hwopt.choice import Choice, Risk
+from hwopt.choice import Choice, Kind, Risk
 from hwopt.find import find_choices
+from hwopt.places import assign_places
 from hwopt.price import Scene, find_cells, make_scene, price
 from hwopt.price_cells import left_out
 from hwopt.registry import all_passes
@@ -23,7 +24,7 @@ from hwopt.shapes import infer_shapes
 from hwopt.target import Target, read_target
 from hwopt.trace import Recorder
 from tests.analytic import AnalyticCostModel
-from tests.graphs import classifier
+from tests.graphs import classifier, model_of
 from tests.plans import random_plan
 
 TARGETS = Path(__file__).parents[1] / "targets"
@@ -96,3 +97,44 @@ def test_a_starving_depthwise_is_made_dense_or_fused() -> None:
     assert outcome.assignment is not None
     form = next(c.id for c in case.choices if c.id.startswith("form:"))
     assert outcome.assignment[form] in ("dense", "fused")
+
+
+NARROW_THEN_WIDE = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[1,3,16,16] x) => (float[1,10] y) {
+  a = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(x, wa)
+  ar = Relu(a)
+  b = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(ar, wb)
+  br = Relu(b)
+  c = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(br, wc)
+  cr = Relu(c)
+  d = Conv<kernel_shape=[1,1]>(cr, wd)
+  dr = Relu(d)
+  g = GlobalAveragePool(dr)
+  f = Flatten<axis=1>(g)
+  y = Gemm<transB=1>(f, wg)
+}
+"""
+NARROW_WEIGHTS = {
+    "wa": (8, 3, 3, 3),
+    "wb": (8, 8, 3, 3),
+    "wc": (8, 8, 3, 3),
+    "wd": (64, 8, 1, 1),
+    "wg": (10, 64),
+}
+
+
+@pytest.mark.parametrize("name", ["edge-npu", "ethos-u55-256"])
+def test_a_value_about_the_whole_model_is_possible_where_some_of_it_stays(name: str) -> None:
+    """Narrow groups round to themselves at a mild share: their cells are as they were, not impossible."""
+    model, target = model_of(NARROW_THEN_WIDE, NARROW_WEIGHTS), read_target(TARGETS / name)
+    assign_places(model)
+    choices, _ = find_choices(model, all_passes(), target, BOTH)
+    scene = make_scene(model, infer_shapes(model, {}), target)
+    problem = price(scene, choices, AnalyticCostModel())
+    whole = next(choice for choice in choices if choice.kind == Kind.MODEL)
+    assert whole.values
+    for value in whole.values:
+        found = problem.total({whole.id: value.name})
+        assert found is not None, value.name
+        assert found.macs == assess(rewrite(model, [value]), {}, target, AnalyticCostModel()).macs
