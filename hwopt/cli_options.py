@@ -130,6 +130,13 @@ Store = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Where --search evolve keeps its state: to resume from, and to share."),
 ]
+InTheLoop = Annotated[
+    bool,
+    typer.Option(
+        "--in-the-loop",
+        help="Ask the oracle for every plan that the search looks at, where prices of parts do not add up.",
+    ),
+]
 TimeLimit = Annotated[
     str | None,
     typer.Option(metavar="90s|10m|1h", help="Stop searching then, and write the best plan so far."),

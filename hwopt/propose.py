@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from hwopt.scope import Assignment, Problem
 from hwopt.search.milp import frontier
-from hwopt.search.problem import Budget, Outcome, Point, Task
+from hwopt.search.problem import Budget, Evaluate, Outcome, Point, Task
 from hwopt.search.strategies import strategy
 from hwopt.trace import Listeners
 from hwopt.work import Work
 
+IN_THE_LOOP = 200  # plans that the oracle is asked for in one search, where nobody says how many
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.5)  # of the chosen plan's damage: where the trade-off is shown
 
 
@@ -21,12 +22,18 @@ def propose(
     budget: Budget,
     cuts: Sequence[Assignment] = (),
     listeners: Listeners = (),
+    evaluate: Evaluate | None = None,
 ) -> Outcome:
-    """The best plan that the run's strategy finds within a budget."""
+    """The best plan that the run's strategy finds within a budget.
+
+    evaluate: asked for whole plans in the place of the tables.
+    """
     chosen = work.settings
     task = Task(
         problem, budget, chosen.seed, cuts=cuts, stopped=work.stop, store=chosen.store, listeners=listeners
     )
+    if evaluate is not None:
+        task = replace(task, evaluate=evaluate, evaluations=IN_THE_LOOP)
     if chosen.evaluations is not None:
         task = replace(task, evaluations=chosen.evaluations)
     return strategy(chosen.search)(task)

@@ -88,6 +88,8 @@ class Options(TypedDict, total=False):
     """Plans that the strategy may look at; None: as many as it thinks right."""
     store: str | Path | None
     """A file in which `evolve` keeps its state: to resume from, and to share between processes."""
+    in_the_loop: bool
+    """The strategy asks the oracle for every plan it looks at, in the place of the tables' sums."""
     time_limit: str | float | None
     """Seconds, or a text such as "10m", after which the best plan so far is written."""
     hints: str | Path | None
@@ -126,6 +128,7 @@ class Settings:
     search: str = DEFAULT_SEARCH
     evaluations: int | None = None
     store: Path | None = None
+    in_the_loop: bool = False
     time_limit: float | None = None
     hints: Hints | None = None
 
@@ -175,6 +178,7 @@ def settings(**options: Unpack[Options]) -> Settings:
         search=options.get("search", plain.search),
         evaluations=options.get("evaluations"),
         store=_optional(Path, options.get("store")),
+        in_the_loop=options.get("in_the_loop", False),
         time_limit=_optional(seconds, options.get("time_limit")),
         hints=_optional(read_hints, options.get("hints")),
     )
@@ -236,6 +240,10 @@ def _require_strategy(chosen: Settings) -> None:
         raise BadInput(f"--evaluations: {name} ends with a proof, not by a count: choose another --search")
     if chosen.store is not None and name not in KEEPING:
         raise BadInput(f"--store: {name} keeps no state: give --search {KEEPING[0]}, or leave it out")
+    if chosen.in_the_loop and name in PROVING:
+        raise BadInput(f"--in-the-loop: {name} adds up prices: give --search evolve, or another")
+    if chosen.in_the_loop and chosen.refine == 0:
+        raise BadInput("--in-the-loop asks the oracle, and --refine 0 forbids it: leave one of them out")
 
 
 def _not_negative(option: str, number: int, wanted: str) -> None:

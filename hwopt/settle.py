@@ -35,6 +35,7 @@ from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.curate import curate
 from hwopt.search.problem import Budget, Objective, Outcome
 from hwopt.trace import Listeners
+from hwopt.whole import whole_prices
 from hwopt.work import Work
 
 MAX_ATTEMPTS = 4  # plans that are repaired on all samples for one that keeps the limits
@@ -92,7 +93,8 @@ def settle(
     """
     oracle_before = work.ask([work.model])[0]
     targets = limits_of(work, oracle_before)
-    budget = first_budget(work, targets, exchange(work, base, problem))
+    in_the_loop = work.settings.in_the_loop
+    budget = first_budget(work, targets, 1.0 if in_the_loop else exchange(work, base, problem))
     curated = curate(problem)
     bench = _bench(work, base, curated.problem, data, oracle_before, targets, listeners)
     for _ in range(MAX_ATTEMPTS):
@@ -134,8 +136,10 @@ def _bench(
         assert data is not None, "only plans for data are measured"
         return data.harm.of_plan(problem.choices, assignment)
 
+    evaluate = whole_prices(work, base, problem) if work.settings.in_the_loop else None
+
     def proposal(budget: Budget, cuts: Sequence[Assignment]) -> Outcome:
-        return propose(work, problem, budget, cuts, listeners)
+        return propose(work, problem, budget, cuts, listeners, evaluate)
 
     return Bench(problem, proposal, inspect, measure, work.stop, listeners)
 

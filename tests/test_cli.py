@@ -26,7 +26,8 @@ def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
     promised = """--target --output --calib --labels --preprocess --input-shape --max-drop --max-divergence
         --max-latency --max-memory --max-size --max-footprint --minimize --passes --disable --plan --seed
         --allow-unpriced --quantize --allow-interface-change --allow-retrain --metric --tune --augment
-        --ranking --search --evaluations --store --time-limit --hints --dry-run --force --json --quiet"""
+        --ranking --search --evaluations --store --in-the-loop --time-limit --hints --dry-run --force --json
+        --quiet"""
     assert [option for option in promised.split() if option not in text] == []
 
 
@@ -76,6 +77,7 @@ MISTAKES = [
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--evaluations", "0"], "--evaluations"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--evaluations", "9"], "another --search"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--store", "s"], "--search evolve"),
+    (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--in-the-loop"], "--search evolve"),
     (["optimize", "m.onnx", "-t", "edge-npu", "-o", "o.onnx", "--time-limit", "soon"], "90s, 10m or 1h"),
     (["targets", "show", "edge-nqu"], "did you mean 'edge-npu'?"),
     (["passes"], "hwopt passes --help"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from hwopt import optimize
+from hwopt.choice import KEEP, Choice
 from hwopt.ir import save_model
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.settings import settings
@@ -42,3 +46,26 @@ def test_a_plan_that_the_tables_rule_out_is_impossible(tmp_path: Path) -> None:
     found = find(work)
     problem, _ = price_choices(work, found)
     assert whole_prices(work, found.base, problem)([{found.choices[0].id: "no such value"}]) == [None]
+
+
+def test_a_search_with_the_oracle_in_the_loop_finds_what_trying_everything_finds(tmp_path: Path) -> None:
+    """On a target whose compiler decides for the whole network."""
+    save_model(classifier(), tmp_path / "model.onnx")
+    name = "ethos-u65-512-dedicated"
+    passes = ("canonicalize", "align_channels")
+    work = open_work(tmp_path / "model.onnx", name, settings(passes=passes))
+    found = find(work)
+    problem, _ = price_choices(work, found)
+    every = [dict(zip((c.id for c in found.choices), names, strict=True)) for names in joint(found.choices)]
+    assert len(every) <= 40
+    prices = [p.latency_us.value for p in whole_prices(work, found.base, problem)(every) if p is not None]
+    result = optimize(
+        tmp_path / "model.onnx", target=name, passes=passes, search="evolve", evaluations=40, in_the_loop=True
+    )
+    (answer,) = work.ask([result.model])
+    assert answer.measurement is not None
+    assert answer.measurement.latency_us <= min(prices) * (1 + 1e-9)
+
+
+def joint(choices: Sequence[Choice]) -> Iterator[tuple[str, ...]]:
+    return product(*[[KEEP, *(value.name for value in choice.values)] for choice in choices])
