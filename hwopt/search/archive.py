@@ -73,9 +73,15 @@ class Archive:
         return self._least[1] if self._best is not None else float("inf")
 
     def starts(self) -> Ints:
-        """Plans to begin from, as codes: the problem's own (the unchanged model), then the task's."""
+        """Plans to begin from, as codes: the problem's own (the unchanged model), then the task's.
+
+        Those of the task alone that this problem has and that can be written.
+        """
         known = [self.task.problem.start, *(start for start in self.task.start if self.tables.knows(start))]
-        return self.tables.encode(list({tuple(sorted(s.items())): s for s in known}.values()))
+        codes = self.tables.encode(list({tuple(sorted(s.items())): s for s in known}.values()))
+        usable = self.tables.evaluate(codes).possible
+        usable[0] = True
+        return codes[usable]
 
     def look(self, codes: NDArray[np.integer]) -> Looked:
         """The figures of these plans [plans, choices]; all of them count and are remembered.

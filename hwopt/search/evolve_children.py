@@ -30,9 +30,11 @@ FEW, RANDOM = 1 << 14, 1_000  # plans of a space that are listed; else as many a
 EXCHANGES = 100
 MOST_FORCED, MOST_STEPS = 3, 12  # random changes at the start of an exchange, and steps after them
 LEAST = 1e-9  # of the objective, that a step must gain
+TASTE = 0.3  # by which factor, on a logarithmic scale, exchanges differ in what they think of a change
 IMPOSSIBLE = 1e30
 NOISE = 0.02  # of a path, relative to its most costly change
 CENTRES = 40  # of the best plans, from which a cohort that does not start at the best one starts
+CHEAP = 0.03  # the least that such a plan's excess over the limits costs, in objectives of the input
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,6 @@ class Seen:
         self.objective = np.concatenate((self.objective, looked.objective))
         self.keys.update(row.tobytes() for row in codes)
 
-    def order(self) -> Ints:
-        """Numbers of the plans, the best first."""
-        return np.lexsort((self.objective, self.violation))
-
     def possible(self) -> Ints:
         """Numbers of the plans that can be written."""
         return np.flatnonzero(np.isfinite(self.figures[:, 0]))
@@ -109,7 +107,7 @@ def children(
     known = seen.possible()
     if not len(known):
         return _anything(space, seen, rng)[:count]
-    middle = int(np.searchsorted(known, _centre(seen, rng)))
+    middle = _centre(aim, seen, known, rng)
     tables = space.tables if steer else None
     model = fitted(space.layout, seen.codes[known], seen.figures[known], middle, tables)
     crossed = fresh(space, seen, _crossed(space, seen, parents, rng))
@@ -142,12 +140,16 @@ def _anything(space: Space, seen: Seen, rng: Generator) -> Ints:
     return rng.permutation(fresh(space, seen, every))
 
 
-def _centre(seen: Seen, rng: Generator) -> int:
-    """The best plan every other time, else one of the next best."""
-    order = seen.order()
-    order = order[np.isfinite(seen.figures[order, 0])]
+def _centre(aim: Aim, seen: Seen, known: Ints, rng: Generator) -> int:
+    """The best plan every other time, else a good one: within the limits or, at some price, beyond them.
+
+    A few changes that pay only together often begin with one that breaks a limit. Its number in `known`.
+    """
+    violation, objective = seen.violation[known], seen.objective[known]
     if rng.random() < 0.5:
-        return int(order[0])
+        return int(np.lexsort((objective, violation))[0])
+    price = np.exp(rng.uniform(np.log(CHEAP), np.log(STRICT[1])))
+    order = np.argsort(objective / aim.scale + price * violation, kind="stable")
     return int(order[int(rng.integers(min(len(order), CENTRES)))])
 
 
@@ -188,24 +190,34 @@ def _paths(aim: Aim, model: Model, effects: Floats, rng: Generator) -> Ints:
 def _exchanged(aim: Aim, model: Model, effects: Floats, rng: Generator) -> Ints:
     """The centre with a few random changes that stay, and whatever then improves it most, step by step.
 
-    By the sum of single effects [columns, 4]: exchanges of three or four values in which no part pays
-    by itself (ruin and recreate: Schrimpf et al., "Record Breaking Optimization Results Using the Ruin
-    and Recreate Principle", 2000).
+    By the sum of single effects [columns, 4]: exchanges of several values in which no part pays by itself
+    (ruin and recreate: Schrimpf et al., "Record Breaking Optimization Results Using the Ruin and
+    Recreate Principle", 2000). Every one has a taste of its own, so that they do not all end alike.
     """
     layout, rows = model.layout, np.arange(EXCHANGES)
     plans, fixed = _ruined(model, rng)
+    taste = np.exp(TASTE * rng.standard_normal((EXCHANGES, effects.shape[0])))
     for _ in range(MOST_STEPS):
         now = effects[plans + layout.first]
         whole = model.known + now.sum(1)
         after = whole[:, None] + effects - now[:, layout.choice]
-        loss = aim.loss(as_figures(after.reshape(-1, after.shape[2])), STRICT[1]).reshape(len(plans), -1)
-        loss[fixed[:, layout.choice]] = np.inf
-        best = loss.argmin(1)
-        better = loss[rows, best] < aim.loss(as_figures(whole), STRICT[1]) - LEAST
+        merit = _merit(aim, whole, after) * taste
+        merit[fixed[:, layout.choice]] = 0.0
+        best = merit.argmax(1)
+        better = merit[rows, best] > 0
         if not better.any():
             break
         plans[rows[better], layout.choice[best[better]]] = layout.value[best[better]]
     return plans
+
+
+def _merit(aim: Aim, whole: Floats, after: Floats) -> Floats:
+    """[plans, columns]: what a step gains; beyond the limits, how much less it is so for what it loses."""
+    excess, objective = (figure[:, None] for figure in aim.parts(as_figures(whole)))
+    steps = aim.parts(as_figures(after.reshape(-1, after.shape[2])))
+    less, gain = excess - steps[0].reshape(after.shape[:2]), objective - steps[1].reshape(after.shape[:2])
+    mended = np.where(less > LEAST, less / np.maximum(-gain, LEAST), 0.0)
+    return np.where(excess > 0, mended, np.where((less >= 0) & (gain > LEAST), gain, 0.0))
 
 
 def _ruined(model: Model, rng: Generator) -> tuple[Ints, Bools]:

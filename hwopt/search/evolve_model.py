@@ -134,8 +134,13 @@ class Aim:
 
     def loss(self, figures: Figures, strict: float) -> Floats:
         """The objective, and `strict` times the relative excess over the limits."""
+        violation, objective = self.parts(figures)
+        return objective + strict * violation
+
+    def parts(self, figures: Figures) -> tuple[Floats, Floats]:
+        """The relative excess over the limits, and the objective as a share of the unchanged model's."""
         violation, objective = score(figures, self.budget)
-        return objective / self.scale + strict * violation
+        return violation, objective / self.scale
 
     def costs(self, effects: Floats, prices: Floats) -> Floats:
         """[paths, columns]: the objective's share of changes [columns, 4], and the price of what they use.

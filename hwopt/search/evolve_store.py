@@ -30,7 +30,7 @@ from hwopt.search.evolve_journal import Journal, damaged, opened
 from hwopt.search.problem import Budget, Objective, Task
 from hwopt.search.tables import Figures, Tables, figures_of, score
 
-VERSION = 1  # of what a search does with its seed: another number, another study
+VERSION = 2  # of what a search does with its seed: another number, another study
 POPULATION = 100
 SHARES = 4  # a cohort that processes share is taken in as many parts
 

@@ -44,13 +44,18 @@ def search(task: Task) -> Outcome:
     start of the task, the most promising first. Deterministic: the seed has no say.
     """
     archive = Archive(task)
+    descend(archive)
+    return archive.outcome(NAME)
+
+
+def descend(archive: Archive) -> None:
+    """The search itself, through an archive that a caller can read afterwards."""
     starts = archive.starts()
     looked = archive.look(starts)
     ends = [_walked(archive, starts[number]) for number in looked.order().tolist()]
     # A walk may end beside the best plan: on one that is cut, or that the limits' sums took for better.
     while archive.best is not None and not archive.ended and archive.best.tobytes() not in ends:
         ends += [archive.best.tobytes(), _walked(archive, archive.best)]
-    return archive.outcome(NAME)
 
 
 def _walked(archive: Archive, start: Ints) -> bytes:

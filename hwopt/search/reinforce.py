@@ -79,7 +79,7 @@ def search(task: Task) -> Outcome:
 
 
 def learn(task: Task, reward: Reward) -> Outcome:
-    """The same under another reward. The task's own starts are looked at first."""
+    """The same under another reward. The task's own starts are looked at first; a cut plan earns nothing."""
     archive = Archive(task)
     first = archive.look(archive.starts())
     base = float(first.figures.of(task.budget.objective)[0]) if len(first.figures) else 1.0
@@ -89,7 +89,7 @@ def learn(task: Task, reward: Reward) -> Outcome:
     while not archive.ended:
         plans = policy.draw(rng, COHORT)
         looked = archive.look(plans)
-        earned = reward.of(looked.figures, task.budget, base)
+        earned = np.where(np.isinf(looked.violation), 0.0, reward.of(looked.figures, task.budget, base))
         policy.learn(plans[: len(earned)], earned)
     return archive.outcome(NAME)
 

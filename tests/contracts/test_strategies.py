@@ -146,7 +146,7 @@ def test_neither_the_process_nor_the_order_of_hashes_matters() -> None:
 def test_a_cut_plan_never_comes_back(name: str, seed: int) -> None:
     task = replace(task_of(seed), budget=Budget())
     found: list[dict[str, str]] = []
-    for _ in range(2):
+    for _ in range(4):
         outcome = run(name, replace(task, cuts=list(found)))
         assert outcome.assignment is not None
         assert plain(outcome.assignment) not in found
@@ -175,6 +175,19 @@ def test_a_start_is_not_lost(name: str) -> None:
     assert outcome.assignment is not None
     figure = price_of(task, outcome.assignment).latency_us.value
     assert figure == pytest.approx(price_of(task, best).latency_us.value)
+
+
+@every
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.filterwarnings("error")
+def test_neither_a_cut_unchanged_model_nor_an_impossible_start_is_an_obstacle(name: str, seed: int) -> None:
+    task = task_of(seed, 4)
+    plans = list(every_plan(task.problem))
+    impossible = [plan for plan in plans if task.problem.total(plan) is None]
+    task = replace(task, budget=Budget(), cuts=[{}], start=impossible[:3])
+    outcome = run(name, task)
+    assert outcome.assignment is not None
+    assert plain(outcome.assignment)
 
 
 @every

@@ -17,8 +17,8 @@ from hwopt.choice import KEEP
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.scope import Assignment, Price, Problem, Scope
-from hwopt.search import Budget, milp
-from hwopt.search.evolve import search
+from hwopt.search import Budget, greedy, milp
+from hwopt.search.evolve import DESCENT, search
 from hwopt.search.evolve_store import fingerprint
 from hwopt.search.problem import Evaluate, Outcome, Task, objective_value
 from tests.search.random_problems import choice, every_plan, random_budget, random_problem
@@ -96,6 +96,18 @@ def test_it_comes_within_a_hundredth_of_the_gain(limit: float) -> None:
     assert unchanged is not None
     gain = unchanged.latency_us.value - figure(task, search(task))
     assert gain >= 0.99 * (unchanged.latency_us.value - best)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_begins_with_the_work_of_greedy(seed: int) -> None:
+    """After as many plans as the descent may look at, it is where `greedy` is; none of them is free."""
+    task = Task(chain(30, seed), Budget(damage=2.0), seed, DESCENT)
+    ours, theirs = search(task), greedy.search(task)
+    assert figure(task, ours) <= figure(task, theirs) * (1 + 1e-6)
+    assert ours.curve[-1][1] <= theirs.curve[-1][1]
+    early = search(replace(task, evaluations=60))
+    assert early.evaluations == 60
+    assert early.curve == tuple(point for point in ours.curve if point[0] <= 60)
 
 
 def not_a_sum(problem: Problem) -> Evaluate:
