@@ -37,6 +37,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def heeds_interrupts() -> None:
+    """Tests that run in the background of a shell, or under nohup, hand down that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(
     folder: Path, cache: Path, arguments: Words, seen: Words, presses: int = 1
 ) -> tuple[int, str]:
@@ -45,6 +50,7 @@ def interrupted(
     process = subprocess.Popen(
         [sys.executable, "-m", "hwopt.cli", *arguments], cwd=folder, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heeds_interrupts,
     )  # fmt: skip
     assert process.stderr is not None
     wanted = list(seen)

@@ -97,6 +97,6 @@ def test_the_table_repeats_nothing_once_a_search_has_ended(tmp_path: Path) -> No
     row = Row("random", 1000.0, 30, ((1, 1000.0), (12, 900.0), (27, 800.0)), 4)
     assert [row.at(compiles) for compiles in (0, 1, 11, 12, 100)] == [None, 1000.0, 1000.0, 900.0, 800.0]
     line = table([row]).splitlines()[-1]
-    assert line == "| random | +0.00% | +0.00% | -10.00% | -20.00% | - | - | - | 0.800 | 30 | 4 |"
+    assert line == "| random | +0.00% | +0.00% | -20.00% | - | - | - | - | 0.800 | 30 | 4 |"
     write_csv([row], tmp_path / "curve.csv")
     assert (tmp_path / "curve.csv").read_text().splitlines()[-1] == "random,27,800,1000"
