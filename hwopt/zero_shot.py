@@ -7,13 +7,13 @@ of Gaussian inputs moves the features before pooling, with the scale that normal
 given back. Expressivity (Lee and Ham, "AZ-NAS", CVPR 2024): the entropy of the principal components
 of the maps between blocks.
 
-What they are worth is measured by `bench/zero_shot.py`, on 14 variants of the shipped model that were
-repaired and trained briefly (17.7 to 68.4% right). Spearman's rho with accuracy, and its 95% interval:
-NASWOT +0.93 (+0.75 to +0.97), expressivity +0.27 (-0.40 to +0.71), Zen-score +0.25 (-0.33 to +0.70);
-parameters -0.16 (-0.61 to +0.38), MACs +0.59 (+0.16 to +0.87), predicted latency +0.91 (+0.72 to +0.97),
-divergence after repair +0.84 (+0.52 to +0.98). The networks differ in resolution, which parameters do not
-see. Between networks whose latencies are within 25%, NASWOT's Kendall tau is +0.38 (-0.68 to +1.00): not
-told from zero.
+What they are worth is measured by `bench/zero_shot.py`, on 17 variants of the shipped model that were
+repaired and trained briefly (17.7 to 76.2% right, 0.9 points of noise between seeds). Spearman's rho with
+accuracy, and its 95% interval: NASWOT +0.89 (+0.69 to +0.98), expressivity +0.25 (-0.23 to +0.66),
+Zen-score +0.22 (-0.30 to +0.66); parameters -0.13 (-0.55 to +0.37), MACs +0.72 (+0.36 to +0.92), predicted
+latency +0.88 (+0.70 to +0.94), divergence after repair +0.88 (+0.73 to +0.97). The networks differ in
+resolution, which parameters do not see. Between networks whose latencies are within 25%, NASWOT's
+Kendall tau is +0.31 (-0.39 to +1.00): not told from zero.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MOST_BYTES = 1 << 28  # of the largest map, for all samples together
 FLOAT_BYTES = 4
 Floats = npt.NDArray[np.float64]
 WORTH = (
-    "NASWOT of untrained weights; Spearman +0.93 (+0.75 to +0.97) with the accuracy of 14 briefly trained "
-    "variants of a small classifier, where parameters have -0.16 (-0.61 to +0.38); between networks of like "
+    "NASWOT of untrained weights; Spearman +0.89 (+0.69 to +0.98) with the accuracy of 17 briefly trained "
+    "variants of a small classifier, where parameters have -0.13 (-0.55 to +0.37); between networks of like "
     "latency it is not told from chance"
 )
 
