@@ -22,6 +22,7 @@ from hwopt.trace import BetterPlan, Listeners, Progress, emit
 
 MAX_ROUNDS = 8  # plans that are repaired and measured
 MAX_LOOKS = 8  # plans that are looked at for one that keeps the hard limits
+ROUNDING = 1e-9  # 8 of 400 images are two points, whatever floating point makes of the difference
 SMALLEST_STEP = 0.05  # limits on damage closer than this are not worth another measurement
 
 
@@ -175,7 +176,7 @@ def first_guess(limit: AccuracyLimit) -> float:
 
 def broken(damage: Damage, limit: AccuracyLimit) -> bool:
     """Whether the measured damage is beyond the limit, as `suffered` tells it."""
-    return suffered(damage, limit) > limit.value
+    return suffered(damage, limit) > limit.value + ROUNDING
 
 
 def decide(bench: Bench, budget: Budget, limit: AccuracyLimit | None) -> tuple[Decision | None, Deciding]:

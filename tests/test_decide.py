@@ -9,7 +9,7 @@ import pytest
 from hwopt.accuracy import Drop
 from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
 from hwopt.damage import Damage
-from hwopt.decide import MAX_ROUNDS, Bench, Decision, decide
+from hwopt.decide import MAX_ROUNDS, Bench, Decision, broken, decide
 from hwopt.estimate import Estimate, Source
 from hwopt.held import Checked, Inspection
 from hwopt.scope import Assignment, Price, Problem, Scope
@@ -153,3 +153,13 @@ def test_one_plan_whose_figure_is_far_off_does_not_rule_out_the_others() -> None
     decision, _ = decide(bench, Budget(latency_us=limit), None)
     assert decision is not None
     assert dict(decision.assignment) == {"c0": "v", "c2": "v"}
+
+
+def test_a_drop_that_is_the_limit_keeps_it() -> None:
+    """363 of 400 right, then 355: two points, which is 0.020000000000000018 to floating point."""
+    before, after = 363 / 400, 355 / 400
+    value = before - after
+    assert value > 0.02
+    damage = Damage("kl", 0.1, 0.9, "top1", before, after, Drop(value, 0.0, (value, value)), 400, (0.1,))
+    assert not broken(damage, AccuracyLimit("max_drop", 0.02))
+    assert broken(damage, AccuracyLimit("max_drop", 0.0199))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from hwopt import __version__
 from hwopt.choice import Skip
 from hwopt.damage import FLOAT
+from hwopt.decide import broken
 from hwopt.ir import Port, interface
 from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
@@ -129,7 +130,9 @@ def budget(work: Work, settled: Settled) -> Budget:
     damage = settled.decision.damage
     if work.limit is not None and damage is not None:
         harm = suffered(damage, work.limit)
-        limits.append(Limit(work.limit.name, work.limit.value, harm, harm <= work.limit.value, "measured"))
+        limits.append(
+            Limit(work.limit.name, work.limit.value, harm, not broken(damage, work.limit), "measured")
+        )
     return Budget(work.settings.objective.value, tuple(limits))
 
 

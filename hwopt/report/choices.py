@@ -145,7 +145,7 @@ def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Pri
     if findings.unchanged:
         return "the input came back: no plan was better on the figures that count"
     if not gains:
-        return "no value could be written or measured here"
+        return why_not_measured(findings.problem, choice)
     best = max(gains, key=lambda name: gains[name])
     if by := dominated_by(findings, choice, best):
         return f"{best} is dominated by {by}: in latency, memory at every step, size and damage never better"
@@ -160,6 +160,20 @@ def why(findings: Findings, choice: Choice, chosen: str, alone: Mapping[str, Pri
             f"{best} would save {gains[best]:.3g} us, but its damage {damage:.3g} is better spent elsewhere"
         )
     return f"{best} would save {gains[best]:.3g} us by itself, but not together with what was chosen"
+
+
+def why_not_measured(problem: Problem, choice: Choice) -> str:
+    """Damage is measured only of values that can pay: what the best of the others costs, then."""
+    costs = replace(problem, scopes=tuple(s for s in problem.scopes if not s.id.startswith("damage:")))
+    alone = {name: alone_price(costs, choice, name) for name in _value_names(choice)}
+    keep = alone.pop(KEEP)
+    slower = {n: p.latency_us.value - keep.latency_us.value for n, p in alone.items() if p and keep}
+    if not slower:
+        return "no value could be written here"
+    best = min(slower, key=lambda name: slower[name])
+    if slower[best] >= 0:
+        return f"no value is faster: the best, {best}, is {slower[best]:+.3g} us"
+    return f"{best} would save {-slower[best]:.3g} us, too little to measure what it does to the output"
 
 
 def limit_broken(findings: Findings, choice: Choice, name: str) -> str:

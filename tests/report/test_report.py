@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.report import schema as s
 from hwopt.report import words
+from hwopt.report.choices import why_not_measured
 from hwopt.report.jsonable import JsonObject, json_text, rounded, to_json
 from hwopt.report.markdown import to_markdown
 from hwopt.report.write import OUTPUT_KEY, OutputFiles, check_output, staged
+from hwopt.scope import NOTHING, Price, Problem, Scope
 
 NO_DATA = s.Missing("no calibration data")
 
@@ -274,3 +277,19 @@ def test_force_replaces_the_files_of_an_earlier_run(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput):
         check_output(tmp_path / name, force=False)
+
+
+def test_a_choice_whose_values_are_all_slower_says_by_how_much() -> None:
+    """Damage is measured of what can pay alone: the rest has no entry in those tables, but it has a price."""
+    value = Value("c", Kind.FORM, "fused", "t", Risk.LOSSY, Stage.FORM, (), lambda model: None)
+    choice = Choice("c", Kind.FORM, (value,))
+    cost: dict[tuple[str, ...], Price] = {(KEEP,): price_of(100.0), ("fused",): price_of(140.0)}
+    scopes = (Scope("cost:0", ("c",), cost), Scope("damage:0", ("c",), {(KEEP,): price_of(0.0)}))
+    problem = Problem((choice,), scopes, NOTHING)
+    assert why_not_measured(problem, choice) == "no value is faster: the best, fused, is +40 us"
+    cost["fused",] = price_of(99.99)
+    assert "would save 0.01 us, too little to measure" in why_not_measured(problem, choice)
+
+
+def price_of(latency_us: float) -> Price:
+    return Price(Estimate(latency_us, 0.0, Source.PREDICTED))
