@@ -141,9 +141,10 @@ class Deciding:
         return None
 
     def missed(self, plan: Assignment, damage: float, limits: tuple[Checked, ...]) -> None:
-        """Remembers a plan that breaks a hard limit, where none came closer."""
+        """Remembers a plan that breaks a limit, where none came closer to the hard ones, or was as mild."""
         miss = NearMiss(dict(plan), limits, damage)
-        if self.nearest is None or miss.excess < self.nearest.excess:
+        known = self.nearest
+        if known is None or (miss.excess, miss.damage) < (known.excess, known.damage):
             self.nearest = miss
 
     def measured(self, found: Decision, limit: AccuracyLimit) -> Round:

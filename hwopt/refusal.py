@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hwopt.damage import Damage
-from hwopt.decide import Deciding, Round
+from hwopt.decide import Deciding, NearMiss, Round
 from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked
 from hwopt.link import suffered
@@ -50,18 +50,29 @@ def _checked(found: Checked) -> dict[str, object]:
 def not_met(deciding: Deciding, limit: AccuracyLimit | None) -> str:
     """One line that names the closest plan of those that were looked at."""
     told = []
-    nearest = deciding.nearest
-    if nearest is not None:
-        worst = max(nearest.limits, key=lambda found: found.value / max(found.limit, 1e-9))
-        damage = f" at a damage of {nearest.damage:.3g}" if nearest.damage > 0 else ""
-        told.append(
-            f"{_flag(worst.name)} {_figure(worst, worst.limit)} cannot be met: the closest plan has "
-            f"{_figure(worst, worst.value)}{damage} ({steps_listed(nearest.assignment)})"
-        )
+    if deciding.nearest is not None:
+        told.append(closest_plan(deciding.nearest, limit))
     mildest = min(deciding.too_harsh, key=lambda found: found.damage.divergence, default=None)
     if mildest is not None and limit is not None:
         told.append(_too_harsh(mildest, limit))
     return "; ".join(told) or "no plan keeps the limits"
+
+
+def closest_plan(nearest: NearMiss, limit: AccuracyLimit | None) -> str:
+    """What the nearest plan has of the limit that is hardest to keep, and what it would cost."""
+    steps = steps_listed(nearest.assignment)
+    worst = max(nearest.limits, key=lambda found: found.value / max(found.limit, 1e-9))
+    if worst.met and limit is not None:
+        return (
+            f"{_flag(worst.name)} {_figure(worst, worst.limit)} cannot be met within {_flag(limit.name)} "
+            f"{limit.value:g}: the closest plan has {_figure(worst, worst.value)}, but an added-up damage of "
+            f"{nearest.damage:.3g} ({steps})"
+        )
+    damage = f" at a damage of {nearest.damage:.3g}" if nearest.damage > 0 else ""
+    return (
+        f"{_flag(worst.name)} {_figure(worst, worst.limit)} cannot be met: the closest plan has "
+        f"{_figure(worst, worst.value)}{damage} ({steps})"
+    )
 
 
 def _too_harsh(found: Round, limit: AccuracyLimit) -> str:
