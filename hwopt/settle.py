@@ -125,8 +125,7 @@ def _bench(
 
     def inspect(assignment: Assignment, price: Price) -> Inspection:
         model = rewrite(base, chosen_values(problem.choices, assignment))
-        after, oracle_after = work.assess(model), work.ask([model])[0]
-        limits = check_limits(targets, after, oracle_before, oracle_after)
+        after, oracle_after, limits = _weighed(work, model, targets, oracle_before)
         if work.settings.objective == Objective.DAMAGE:
             return Inspection(limits, price.damage)
         figure = objective_that_counts(work.settings.objective, after, oracle_before, oracle_after)
@@ -160,15 +159,20 @@ def carry_out(
         folds = range(len(data.reference.calibration.folds))
         seen = seen_by(data.reference, model)
         model = repair(seen, model, folds, seed=work.settings.seed, effort=WRITTEN_EFFORT)
-    after = work.assess(model)
-    oracle_after = work.ask([model])[0]
-    checked = check_limits(targets, after, oracle_before, oracle_after)
+    after, oracle_after, checked = _weighed(work, model, targets, oracle_before)
     return Settled(decision, model, after, oracle_before, oracle_after, checked)
+
+
+def _weighed(
+    work: Work, model: ir.Model, targets: Mapping[str, float], oracle_before: OracleAnswer
+) -> tuple[Assessment, OracleAnswer, tuple[Checked, ...]]:
+    """What a changed model costs, predicted and by the oracle, and the limits held against that."""
+    after, oracle_after = work.assess(model), work.ask([model])[0]
+    return after, oracle_after, check_limits(targets, after, oracle_before, oracle_after)
 
 
 def measured_anew(work: Work, settled: Settled, model: ir.Model) -> Settled:
     """The same plan with another model for it: its figures, and the limits held against them."""
-    after, oracle_after = work.assess(model), work.ask([model])[0]
     targets = limits_of(work, settled.oracle_before)
-    checked = check_limits(targets, after, settled.oracle_before, oracle_after)
+    after, oracle_after, checked = _weighed(work, model, targets, settled.oracle_before)
     return replace(settled, model=model, after=after, oracle_after=oracle_after, limits=checked)

@@ -67,11 +67,6 @@ class Archive:
         """Codes of the best plan within the limits."""
         return self._best
 
-    @property
-    def best_objective(self) -> float:
-        """Its objective, inf where there is none."""
-        return self._least[1] if self._best is not None else float("inf")
-
     def starts(self) -> Ints:
         """Plans to begin from, as codes: the problem's own (the unchanged model), then the task's.
 
