@@ -79,6 +79,19 @@ class Value:
     widths: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
+Rank = tuple[int, bool, str, str]
+
+
+def rank(value: Value) -> Rank:
+    """Where a value stands in the order in which values compose."""
+    return (value.stage, value.kind != Kind.INPUT, value.choice, value.name)
+
+
+def in_order(values: Iterable[Value]) -> list[Value]:
+    """Values in the order in which they compose: by stage, then by choice; resolutions before forms."""
+    return sorted(values, key=rank)
+
+
 @dataclass(frozen=True)
 class Skip:
     """A place that a pass cares about but could not offer a value for, and why."""

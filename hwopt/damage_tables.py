@@ -15,11 +15,10 @@ from itertools import product
 
 import networkx as nx
 
-from hwopt.choice import KEEP, Choice, Kind, Risk, Value
+from hwopt.choice import KEEP, Choice, Kind, Risk, Value, in_order
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
 from hwopt.ladder import between, ladders, probes
-from hwopt.regions import in_order
 from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, never, objective_value
 from hwopt.threads import one_blas_thread

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir  # the command line's help needs no model
 
 
 class HwoptError(Exception):
@@ -34,6 +38,26 @@ class RewriteFailed(HwoptError):
     """A rewrite broke an invariant of the model: a bug in hwopt, never the user's fault."""
 
     exit_code = 3
+
+
+class PassFailed(HwoptError):
+    """A pass broke down: a bug in it.
+
+    model: what it was handed. choice, value: what it was writing; "" where it was looking for places.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self, pass_name: str, cause: Exception, model: ir.Model, choice: str = "", value: str = ""
+    ) -> None:
+        doing = f"writing {choice} = {value}" if choice else "looking for places"
+        reason = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
+        super().__init__(f"pass {pass_name} broke down {doing}: {reason}")
+        self.pass_name = pass_name
+        self.model = model
+        self.choice = choice
+        self.value = value
 
 
 class Interrupted(HwoptError):

@@ -6,15 +6,20 @@ the canonical model. Structural ids are given once, on the model as it came in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 
 import onnx_ir as ir
 
 from hwopt.choice import Choice, Pass, Risk, Skip, Stage, Value, group_values
+from hwopt.errors import HwoptError, PassFailed
 from hwopt.places import assign_places, has_place, place_of
+from hwopt.provenance import label_sources
+from hwopt.rewrite import apply_step, rewrite
 from hwopt.target import Target
-from hwopt.trace import Listeners, PlaceSkipped, ValueFound, emit, timed_pass
+from hwopt.trace import REWRITING, Listeners, PlaceSkipped, ValueFound, emit, timed_pass
 
 MAX_ROUNDS = 20  # a fold may make the next one possible; chains are short
 
@@ -29,9 +34,10 @@ class Canonical:
 
 
 def with_places(model: ir.Model) -> ir.Model:
-    """A clone whose nodes carry their structural ids; the model that came in stays as it is."""
+    """A clone whose nodes carry their structural ids and labels; the model that came in stays as it is."""
     clone = model.clone()
     assign_places(clone)
+    label_sources(clone)
     return clone
 
 
@@ -52,22 +58,36 @@ def canonicalise(
     for _ in range(MAX_ROUNDS):
         values, skipped = _collect(base, folding, target, ())
         wanted = [v for v in values if only is None or (v.choice, v.name) in only]
-        done = [value for value in wanted if _applied(base, value)]
-        folds.extend(done)
-        if not done:
+        if not _folded(base, wanted, partial(rewrite, model), folds, listeners):
             break
     for skip in skipped:
         emit(listeners, PlaceSkipped(skip.pass_name, skip.node, skip.reason))
     return Canonical(base, tuple(folds), tuple(skipped))
 
 
-def _applied(model: ir.Model, value: Value) -> bool:
-    """Whether the fold could still be made: an earlier one may have taken its nodes."""
-    present = {place_of(node) for node in model.graph if has_place(node)}
-    if not present.issuperset(value.places):
-        return False
-    value.rewrite(model)
-    return True
+def _folded(
+    base: ir.Model,
+    wanted: Iterable[Value],
+    remade: Callable[[Sequence[Value]], ir.Model],
+    folds: list[Value],
+    listeners: Listeners,
+) -> bool:
+    """Makes the folds that still can be made, and lists them; whether there was any.
+
+    An earlier one may have taken a fold's nodes. remade: the model with folds made in it anew.
+    """
+    known = len(folds)
+    for name, group in groupby(wanted, key=lambda value: value.pass_name):
+        with timed_pass(listeners, name, base, REWRITING):
+            for value in group:
+                if _nodes_left(base, value):
+                    apply_step(base, value, partial(remade, tuple(folds)), listeners)
+                    folds.append(value)
+    return len(folds) > known
+
+
+def _nodes_left(model: ir.Model, value: Value) -> bool:
+    return {place_of(node) for node in model.graph if has_place(node)}.issuperset(value.places)
 
 
 def find_choices(
@@ -79,14 +99,24 @@ def find_choices(
     return group_values(value for value in values if value.risk in risks), skipped
 
 
+def _offered(item: Pass, model: ir.Model, target: Target) -> list[Value | Skip]:
+    """What a pass says of the model. Raises PassFailed for anything that it raises itself."""
+    try:
+        return list(item.values(model, target))
+    except HwoptError:
+        raise
+    except Exception as error:
+        raise PassFailed(item.name, error, model) from error
+
+
 def _collect(
     model: ir.Model, passes: Sequence[Pass], target: Target, listeners: Listeners
 ) -> tuple[list[Value], list[Skip]]:
     values: list[Value] = []
     skipped: list[Skip] = []
     for item in passes:
-        with timed_pass(listeners, item.name, model.graph.num_nodes()):
-            found = list(item.values(model, target))
+        with timed_pass(listeners, item.name, model):
+            found = _offered(item, model, target)
         values.extend(value for value in found if isinstance(value, Value))
         skipped.extend(skip for skip in found if isinstance(skip, Skip))
     for value in values:

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from hwopt.channels import open_boundary
-from hwopt.choice import Kind, Value
+from hwopt.choice import Rank, Value, in_order, rank
 from hwopt.errors import RewriteFailed
 from hwopt.nodes import constant
+from hwopt.rewrite import rewrite
 from hwopt.shapes import TensorInfo
 
 
@@ -47,10 +48,7 @@ def recorded_shapes(region: ir.Model) -> dict[str, TensorInfo]:
 
 def apply_values(model: ir.Model, values: Iterable[Value]) -> ir.Model:
     """A clone of the model with these values written into it, in the fixed order of stages."""
-    clone = model.clone()
-    for value in in_order(values):
-        value.rewrite(clone)
-    return clone
+    return rewrite(model, in_order(values))
 
 
 def apply_each(model: ir.Model, wanted: Sequence[Collection[Value]]) -> Iterator[tuple[int, ir.Model]]:
@@ -60,14 +58,14 @@ def apply_each(model: ir.Model, wanted: Sequence[Collection[Value]]) -> Iterator
     another order, and whoever edits one clones it first. Sets of values that exclude one another are
     left out.
     """
-    ordered = [[(_rank(value), value) for value in in_order(values)] for values in wanted]
-    done: list[tuple[_Rank, ir.Model | None]] = []
-    for number in sorted(range(len(wanted)), key=lambda i: [rank for rank, _ in ordered[i]]):
-        ranks = [rank for rank, _ in ordered[number]]
-        while [rank for rank, _ in done] != ranks[: len(done)]:
+    ordered = [[(rank(value), value) for value in in_order(values)] for values in wanted]
+    done: list[tuple[Rank, ir.Model | None]] = []
+    for number in sorted(range(len(wanted)), key=lambda i: [one for one, _ in ordered[i]]):
+        ranks = [one for one, _ in ordered[number]]
+        while [one for one, _ in done] != ranks[: len(done)]:
             done.pop()
-        for rank, value in ordered[number][len(done) :]:
-            done.append((rank, _applied(done[-1][1] if done else model, value)))
+        for one, value in ordered[number][len(done) :]:
+            done.append((one, _applied(done[-1][1] if done else model, value)))
         changed = done[-1][1] if done else model
         if changed is not None:
             yield number, changed
@@ -79,18 +77,6 @@ def _applied(model: ir.Model | None, value: Value) -> ir.Model | None:
         return None if model is None else apply_values(model, [value])
     except RewriteFailed:
         return None
-
-
-_Rank = tuple[int, bool, str, str]
-
-
-def _rank(value: Value) -> _Rank:
-    return (value.stage, value.kind != Kind.INPUT, value.choice, value.name)
-
-
-def in_order(values: Iterable[Value]) -> list[Value]:
-    """Values in the order in which they compose: by stage, then by choice; resolutions before forms."""
-    return sorted(values, key=_rank)
 
 
 def _values(graph: ir.Graph) -> Iterator[ir.Value]:

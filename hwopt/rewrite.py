@@ -1,31 +1,85 @@
-"""Writes a plan's values into a model: structure only, one step after the other."""
+"""Writes a plan's values into a model: structure only, one step after the other.
+
+Two ways. `rewrite` tries values, as the search and the measuring of damage do thousands of times, and says
+nothing. `carry_out_steps` makes the plan that is delivered: every step has a number, is told to the
+listeners, and leaves on the nodes where they come from (`hwopt.provenance`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
 
 import onnx_ir as ir
 
-from hwopt.choice import KEEP, Choice, Value
-from hwopt.regions import in_order
-from hwopt.trace import Listeners, RewriteApplied, emit
+from hwopt.choice import KEEP, Choice, Value, in_order
+from hwopt.errors import HwoptError, PassFailed
+from hwopt.provenance import Before
+from hwopt.scope import Assignment
+from hwopt.trace import REWRITING, Listeners, RewriteApplied, emit, timed_pass
+
+_STEPS = "hwopt.steps"  # in graph.meta, which survives clones: how many steps were made
 
 
-def chosen_values(choices: Sequence[Choice], assignment: Mapping[str, str]) -> list[Value]:
+def chosen_values(choices: Sequence[Choice], assignment: Assignment) -> list[Value]:
     """The values of an assignment in the order in which they compose; what keeps is left out."""
     picked = [choice.value(assignment.get(choice.id, KEEP)) for choice in choices]
     return in_order(value for value in picked if value is not None)
 
 
-def rewrite(base: ir.Model, values: Iterable[Value], listeners: Listeners = ()) -> ir.Model:
-    """A clone of the canonical model with the values written into it.
+def rewrite(base: ir.Model, values: Iterable[Value]) -> ir.Model:
+    """A clone of the model with the values written into it.
 
-    Weights of LOSSY values are initial ones; their nodes carry marks for repair.
+    Weights of LOSSY values are initial ones; their nodes carry marks for repair. Raises RewriteFailed
+    where a value cannot be written there, PassFailed where its pass breaks down.
     """
-    changed = base.clone()
-    for step, value in enumerate(values, start=1):
-        before = changed.graph.num_nodes()
-        value.rewrite(changed)
-        after = changed.graph.num_nodes()
-        emit(listeners, RewriteApplied(step, value.pass_name, value.choice, value.name, before, after))
+    changed, made = base.clone(), list[Value]()
+    for value in values:
+        apply_value(changed, value, partial(rewrite, base, tuple(made)))
+        made.append(value)
     return changed
+
+
+def carry_out_steps(base: ir.Model, values: Iterable[Value], listeners: Listeners = ()) -> ir.Model:
+    """As `rewrite`, step by step, numbered on from the steps that made `base`."""
+    changed, made = base.clone(), list[Value]()
+    for name, group in groupby(values, key=lambda value: value.pass_name):
+        with timed_pass(listeners, name, changed, REWRITING):
+            for value in group:
+                apply_step(changed, value, partial(rewrite, base, tuple(made)), listeners)
+                made.append(value)
+    return changed
+
+
+def apply_step(
+    model: ir.Model, value: Value, before: Callable[[], ir.Model], listeners: Listeners = ()
+) -> None:
+    """Makes the next step of a plan in the model, in place. before: the model as it is now, made anew."""
+    number = steps_made(model) + 1
+    nodes, known = model.graph.num_nodes(), Before.of(model, value.places)
+    apply_value(model, value, before)
+    known.record(model, f"{number} {value.pass_name} {value.choice} = {value.name}")
+    model.graph.meta[_STEPS] = number
+    after = model.graph.num_nodes()
+    told = RewriteApplied(number, value.pass_name, value.choice, value.name, nodes, after, model)
+    emit(listeners, told)
+
+
+def steps_made(model: ir.Model) -> int:
+    """How many steps of a plan were made in this model, folds included."""
+    return int(model.graph.meta.get(_STEPS, 0))
+
+
+def apply_value(model: ir.Model, value: Value, before: Callable[[], ir.Model]) -> None:
+    """Writes one value into the model, in place.
+
+    Raises RewriteFailed where it does not fit this model, PassFailed, with the model before it, for anything
+    else that its pass raises.
+    """
+    try:
+        value.rewrite(model)
+    except HwoptError:
+        raise
+    except Exception as error:
+        raise PassFailed(value.pass_name, error, before(), value.choice, value.name) from error

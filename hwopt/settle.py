@@ -30,7 +30,7 @@ from hwopt.refusal import refused
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.resolution import seen_by
-from hwopt.rewrite import chosen_values, rewrite
+from hwopt.rewrite import carry_out_steps, chosen_values, rewrite
 from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.curate import curate
 from hwopt.search.problem import Budget, Objective, Outcome
@@ -154,7 +154,7 @@ def carry_out(
     listeners: Listeners = (),
 ) -> Settled:
     """Rewrites, repairs on all samples, and holds the limits against the result."""
-    model = rewrite(base, chosen_values(problem.choices, decision.assignment), listeners)
+    model = carry_out_steps(base, chosen_values(problem.choices, decision.assignment), listeners)
     if data is not None:
         folds = range(len(data.reference.calibration.folds))
         seen = seen_by(data.reference, model)

@@ -13,7 +13,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
 
+import onnx_ir as ir
+
 from hwopt.estimate import Estimate
+
+FINDING = "find"
+REWRITING = "rewrite"
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,13 @@ class Progress:
 
 @dataclass(frozen=True)
 class PassStarted:
-    """A pass begins to look for places."""
+    """A pass begins to look for places, or to write what was chosen into the model.
+
+    phase: FINDING or REWRITING.
+    """
 
     pass_name: str
+    phase: str = FINDING
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class PassDone:
     seconds: float
     nodes_before: int
     nodes_after: int
+    phase: str = FINDING
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,12 @@ class BetterPlan:
 
 @dataclass(frozen=True)
 class RewriteApplied:
-    """A value of the plan was written into the model; step counts from 1 in the plan's order."""
+    """A step of the plan was written into the model.
+
+    step: counts from 1, folds first, then values in the order in which they compose: the number that
+    `--rewrite-limit` and `hwopt bisect` speak of. model: as it is now. The next step edits this very
+    object: who wants to keep it clones it.
+    """
 
     step: int
     pass_name: str
@@ -107,6 +122,15 @@ class RewriteApplied:
     value: str
     nodes_before: int
     nodes_after: int
+    model: ir.Model = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class ModelMade:
+    """A step behind the rewrites made another model of it: "repair", "tune" or "quantise"."""
+
+    name: str
+    model: ir.Model = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -139,6 +163,7 @@ Event = (
     | ValuePriced
     | BetterPlan
     | RewriteApplied
+    | ModelMade
     | RepairFitted
     | CheckFailed
 )
@@ -171,14 +196,16 @@ def stage(listeners: Listeners, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def timed_pass(listeners: Listeners, pass_name: str, nodes: int) -> Iterator[None]:
-    """Wraps a pass that only looks (finds values, edits nothing) in PassStarted and PassDone."""
-    emit(listeners, PassStarted(pass_name))
+def timed_pass(listeners: Listeners, pass_name: str, model: ir.Model, phase: str = FINDING) -> Iterator[None]:
+    """Wraps what a pass does to a model in PassStarted and PassDone."""
+    before = model.graph.num_nodes()
+    emit(listeners, PassStarted(pass_name, phase))
     start = perf_counter()
     try:
         yield
     finally:
-        emit(listeners, PassDone(pass_name, perf_counter() - start, nodes, nodes))
+        seconds = perf_counter() - start
+        emit(listeners, PassDone(pass_name, seconds, before, model.graph.num_nodes(), phase))
 
 
 @dataclass

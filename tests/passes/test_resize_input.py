@@ -9,10 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.choice import Kind, Risk, Skip, Value
+from hwopt.choice import Kind, Risk, Skip, Value, in_order
 from hwopt.errors import BadInput
 from hwopt.passes.resize_input import ResizeInput, smaller
-from hwopt.regions import in_order
 from hwopt.registry import select_passes
 from hwopt.rewrite import rewrite
 from hwopt.target import Target, read_target
