@@ -12,14 +12,14 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
 
-from hwopt import __version__, cli_show, cli_watch
+from hwopt import __version__, cli_show
+from hwopt.cli_common import command_line, names_of, print_json, running, shapes_of
 from hwopt.cli_fit import targets_app
 from hwopt.cli_options import (
     AllowUnpriced,
@@ -29,11 +29,14 @@ from hwopt.cli_options import (
     CostModelFile,
     Disable,
     DryRun,
+    DumpDir,
+    DumpEach,
     Evaluations,
     Force,
     HintsFile,
     InterfaceChange,
     InTheLoop,
+    KeepGoing,
     Labels,
     MaxDivergence,
     MaxDrop,
@@ -46,6 +49,7 @@ from hwopt.cli_options import (
     Minimize,
     Model,
     Objective,
+    OnlyChoice,
     Output,
     Passes,
     PlanFile,
@@ -56,6 +60,7 @@ from hwopt.cli_options import (
     Ranking,
     Refine,
     Retrain,
+    RewriteLimit,
     Search,
     Seed,
     Shapes,
@@ -67,12 +72,8 @@ from hwopt.cli_options import (
 )
 from hwopt.errors import BadInput, HwoptError, Interrupted
 from hwopt.limits import DEFAULT_REFINE
-from hwopt.limits import input_shape as parse_shape
-from hwopt.report.jsonable import encode, json_text, to_json
-from hwopt.report.schema import Report
-from hwopt.trace import Listeners
+from hwopt.report.jsonable import encode, json_text
 
-_DEBUG_VARIABLE = "HWOPT_DEBUG"
 _INTERRUPTED = 130
 _BUG = 3
 
@@ -137,6 +138,11 @@ def optimize(
     time_limit: TimeLimit = None,
     hints: HintsFile = None,
     write_plan: WritePlan = None,
+    rewrite_limit: RewriteLimit = None,
+    only_choice: OnlyChoice = None,
+    keep_going: KeepGoing = False,
+    dump_dir: DumpDir = None,
+    dump_each: DumpEach = False,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -145,10 +151,10 @@ def optimize(
     """Rewrite MODEL for a target; writes OUT.onnx, OUT.plan.json, OUT.report.json and OUT.report.md."""
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
-    shapes = _shapes(input_shape)
+    shapes = shapes_of(input_shape)
     if metric is not None:
         sys.path.append("")  # a metric may stand in the current folder; last, so that it shadows nothing
-    with _running(as_json, quiet) as listeners:
+    with running(as_json, quiet) as listeners:
         from hwopt.pipeline import optimize as run
 
         result = run(
@@ -166,8 +172,8 @@ def optimize(
             max_size=max_size,
             max_footprint=max_footprint,
             minimize=minimize.value,
-            passes=_names(passes),
-            disable=_names(disable),
+            passes=names_of(passes),
+            disable=names_of(disable),
             plan=plan,
             seed=seed,
             allow_unpriced=allow_unpriced,
@@ -187,13 +193,18 @@ def optimize(
             time_limit=time_limit,
             hints=hints,
             write_plan=write_plan,
+            rewrite_limit=rewrite_limit,
+            only_choice=names_of(only_choice),
+            keep_going=keep_going,
+            dump_dir=dump_dir,
+            dump_each=dump_each,
             dry_run=dry_run,
             force=force,
-            command=_command_line(),
+            command=command_line(),
             listeners=listeners,
         )
     if as_json:
-        _print_json(result.report)
+        print_json(result.report)
     else:
         cli_show.show_result(result.report, result.files)
 
@@ -210,8 +221,8 @@ def analyze(
     quiet: Quiet = False,
 ) -> None:
     """Show MODEL's latency and memory on a target, subgraph by subgraph. Nothing is changed."""
-    shapes = _shapes(input_shape)
-    with _running(as_json, quiet) as listeners:
+    shapes = shapes_of(input_shape)
+    with running(as_json, quiet) as listeners:
         from hwopt.pipeline import analyze as run
 
         report = run(
@@ -221,11 +232,11 @@ def analyze(
             measure=measure,
             refine=refine,
             cost_model=cost_model,
-            command=_command_line(),
+            command=command_line(),
             listeners=listeners,
         )
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         cli_show.show_analysis(report)
 
@@ -298,38 +309,6 @@ def _bug(error: BaseException, arguments: Sequence[str]) -> HwoptError:
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     folder = write_reproducer(error, arguments)
     return HwoptError(f"a bug in hwopt: {what}; what is needed to reproduce it is in {folder}")
-
-
-def _command_line() -> str:
-    return shlex.join(["hwopt", *sys.argv[1:]])
-
-
-def _debug_level() -> int:
-    """HWOPT_DEBUG, 0 to 4: the only place where it is read."""
-    text = os.environ.get(_DEBUG_VARIABLE, "0") or "0"
-    if text not in ("0", "1", "2", "3", "4"):
-        raise BadInput(f"{_DEBUG_VARIABLE}={text}: give a level from 0 to 4")
-    return int(text)
-
-
-def _names(lists: Sequence[str] | None) -> tuple[str, ...]:
-    """A,B and repeated options alike."""
-    return tuple(name.strip() for text in lists or () for name in text.split(",") if name.strip())
-
-
-def _shapes(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
-    return dict(parse_shape(text) for text in texts or ())
-
-
-@contextmanager
-def _running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
-    """Listeners for the run. What libraries print meanwhile goes to standard error."""
-    with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, _debug_level()) as listeners:
-        yield listeners
-
-
-def _print_json(report: Report) -> None:
-    print(json_text(to_json(report)), end="")
 
 
 if __name__ == "__main__":

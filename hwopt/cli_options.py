@@ -149,6 +149,21 @@ WritePlan = Annotated[
     Path | None,
     typer.Option("--write-plan", metavar="FILE", help="Write the plan there, in a dry run, too: to edit."),
 ]
+RewriteLimit = Annotated[
+    int | None,
+    typer.Option("--rewrite-limit", metavar="N", min=0, help="Make the first N steps of the plan alone."),
+]
+OnlyChoice = Annotated[
+    list[str] | None,
+    typer.Option("--only-choice", metavar="ID", help="Decide about this choice alone (again for more)."),
+]
+KeepGoing = Annotated[
+    bool, typer.Option("--keep-going", help="Where a rewrite turns out to be wrong, go on without it.")
+]
+DumpDir = Annotated[
+    Path | None, typer.Option("--dump-dir", metavar="DIR", help="Write the model after each pass into DIR.")
+]
+DumpEach = Annotated[bool, typer.Option("--dump-each", help="With --dump-dir: after each single rewrite.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Find the plan, write nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files of an earlier run.")]
 Measure = Annotated[bool, typer.Option("--measure", help="Ask the target's oracle for the whole model.")]

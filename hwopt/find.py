@@ -81,7 +81,7 @@ def _folded(
         with timed_pass(listeners, name, base, REWRITING):
             for value in group:
                 if _nodes_left(base, value):
-                    apply_step(base, value, partial(remade, tuple(folds)), listeners)
+                    apply_step(base, len(folds) + 1, value, partial(remade, tuple(folds)), listeners)
                     folds.append(value)
     return len(folds) > known
 

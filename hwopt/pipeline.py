@@ -50,6 +50,8 @@ def optimize(
     labels: str | Path | None = None,
     preprocess: str | Path | None = None,
     write_plan: str | Path | None = None,
+    dump_dir: str | Path | None = None,
+    dump_each: bool = False,
     dry_run: bool = False,
     force: bool = False,
     command: str = "",

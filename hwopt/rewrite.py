@@ -43,20 +43,26 @@ def rewrite(base: ir.Model, values: Iterable[Value]) -> ir.Model:
 
 def carry_out_steps(base: ir.Model, values: Iterable[Value], listeners: Listeners = ()) -> ir.Model:
     """As `rewrite`, step by step, numbered on from the steps that made `base`."""
+    return carry_out_numbered(base, enumerate(values, start=steps_made(base) + 1), listeners)
+
+
+def carry_out_numbered(
+    base: ir.Model, steps: Iterable[tuple[int, Value]], listeners: Listeners = ()
+) -> ir.Model:
+    """As `carry_out_steps`, for some of a plan's steps, each with its number in the whole plan."""
     changed, made = base.clone(), list[Value]()
-    for name, group in groupby(values, key=lambda value: value.pass_name):
+    for name, group in groupby(steps, key=lambda step: step[1].pass_name):
         with timed_pass(listeners, name, changed, REWRITING):
-            for value in group:
-                apply_step(changed, value, partial(rewrite, base, tuple(made)), listeners)
+            for number, value in group:
+                apply_step(changed, number, value, partial(rewrite, base, tuple(made)), listeners)
                 made.append(value)
     return changed
 
 
 def apply_step(
-    model: ir.Model, value: Value, before: Callable[[], ir.Model], listeners: Listeners = ()
+    model: ir.Model, number: int, value: Value, before: Callable[[], ir.Model], listeners: Listeners = ()
 ) -> None:
-    """Makes the next step of a plan in the model, in place. before: the model as it is now, made anew."""
-    number = steps_made(model) + 1
+    """Makes a step of a plan in the model, in place. before: the model as it is now, made anew."""
     nodes, known = model.graph.num_nodes(), Before.of(model, value.places)
     apply_value(model, value, before)
     known.record(model, f"{number} {value.pass_name} {value.choice} = {value.name}")
@@ -67,7 +73,7 @@ def apply_step(
 
 
 def steps_made(model: ir.Model) -> int:
-    """How many steps of a plan were made in this model, folds included."""
+    """The number of the last step of a plan that was made in this model, folds included; 0 for none."""
     return int(model.graph.meta.get(_STEPS, 0))
 
 

@@ -94,6 +94,12 @@ class Options(TypedDict, total=False):
     """Seconds, or a text such as "10m", after which the best plan so far is written."""
     hints: str | Path | None
     """A TOML file with what an expert knows: pinned values, forbidden passes ... (`hwopt.hints`)."""
+    rewrite_limit: int | None
+    """Only so many steps of the plan are made, the first ones, whether that pays or not."""
+    only_choice: Sequence[str]
+    """Only these choices are decided about; every other one keeps."""
+    keep_going: bool
+    """A rewrite that turns out to be wrong is left out, and the run goes on."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,9 @@ class Settings:
     in_the_loop: bool = False
     time_limit: float | None = None
     hints: Hints | None = None
+    rewrite_limit: int | None = None
+    only_choice: tuple[str, ...] = ()
+    keep_going: bool = False
 
     @property
     def wanted(self) -> tuple[Objective, ...]:
@@ -181,6 +190,9 @@ def settings(**options: Unpack[Options]) -> Settings:
         in_the_loop=options.get("in_the_loop", False),
         time_limit=_optional(seconds, options.get("time_limit")),
         hints=_optional(read_hints, options.get("hints")),
+        rewrite_limit=options.get("rewrite_limit"),
+        only_choice=tuple(options.get("only_choice", ())),
+        keep_going=options.get("keep_going", False),
     )
     _require_sense(chosen)
     return chosen
@@ -209,6 +221,8 @@ def _require_sense(chosen: Settings) -> None:
     _not_negative("--refine", chosen.refine, "a number of subgraphs, 0 for none")
     _not_negative("--tune", chosen.tune, "a number of gradient steps, 0 for none")
     _not_negative("--augment", chosen.augment, "a number of copies of every image, 0 for none")
+    if chosen.rewrite_limit is not None:
+        _not_negative("--rewrite-limit", chosen.rewrite_limit, "a number of steps, 0 for none")
     if chosen.max_divergence is not None and not chosen.max_divergence >= 0:
         raise BadInput(f"--max-divergence {chosen.max_divergence}: give a number that is not negative")
     _require_strategy(chosen)

@@ -1,0 +1,1 @@
+"""Looking into a run: dumps, comparisons, bisection, reproducers. Nothing here is needed to optimise."""
