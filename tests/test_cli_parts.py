@@ -6,6 +6,7 @@ import io
 import os
 from pathlib import Path
 
+import onnx_ir as ir
 import pytest
 from rich.progress import Progress
 
@@ -58,9 +59,10 @@ def test_a_bug_is_exit_3_and_leaves_a_reproducer(
 
 
 def test_the_log_shows_more_at_each_level() -> None:
+    model = ir.Model(ir.Graph([], [], nodes=[]), ir_version=10)
     events: list[trace.Event] = [
         trace.StageStarted("load"),
-        trace.RewriteApplied(1, "densify_depthwise", "form-1", "dense", 10, 10),
+        trace.RewriteApplied(1, "densify_depthwise", "form-1", "dense", 10, 10, model),
         trace.ValueFound("densify_depthwise", "form-1", "dense"),
         trace.PlaceSkipped("fuse_ibn", "conv_1", "weight is not a constant"),
     ]
