@@ -127,7 +127,8 @@ def test_stages_are_timed_even_where_they_fail() -> None:
 def test_the_recorder_keeps_what_was_passed_over() -> None:
     recorder = trace.Recorder()
     skipped = trace.PlaceSkipped("fuse_ibn", "conv_1", "because")
-    with trace.timed_pass((recorder,), "fuse_ibn", 7):
+    model = ir.Model(ir.Graph([], [], nodes=[]), ir_version=10)
+    with trace.timed_pass((recorder,), "fuse_ibn", model):
         trace.emit((recorder,), skipped)
     assert recorder.skipped() == [skipped]
     assert isinstance(recorder.events[-1], trace.PassDone)
