@@ -60,13 +60,13 @@ def differences(
             if batch > 1:
                 break  # not every model with a free batch axis runs at more than one sample
             return f"ONNX Runtime cannot run the model: {_line(error)}"
-        noise = compare(expected, reference.run({name: _nudged(array) for name, array in feeds.items()}))
+        noise = compare(expected, reference.run({name: nudged(array) for name, array in feeds.items()}))
         found = compare(expected, other.run(feeds))
         _keep_worst(worst, [replace(d, noise=n.max_rel) for d, n in zip(found, noise, strict=True)])
     return tuple(worst.values())
 
 
-def _nudged(array: Array) -> Array:
+def nudged(array: Array) -> Array:
     """The same inputs, each moved by one unit in its last place."""
     floating = np.issubdtype(array.dtype, np.floating)
     return np.nextafter(array, np.asarray(np.inf, array.dtype)) if floating else array
