@@ -13,14 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import onnx_ir as ir
-import onnxruntime as ort
 
-from hwopt import __version__
 from hwopt.accuracy import Drop
 from hwopt.choice import Choice, Value
 from hwopt.damage import FLOAT, Damage, cross_fitted, price_damage
 from hwopt.errors import BadInput
-from hwopt.ir import model_bytes
+from hwopt.fits import repair_identity
 from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache
 from hwopt.quantize_damage import Int8
@@ -31,7 +29,6 @@ from hwopt.scope import Assignment
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit
 from hwopt.trace import Listeners
 
-REPAIR_VERSION = 6  # to be raised with every change of what a repair computes
 TUNED_FOLDS = (0, 1)
 # What a plan's repair may spend: it is made once per fold in every round, and once more for the
 # weights that are written.
@@ -86,12 +83,8 @@ class Harm:
         self._seed = seed
         self._judging = judging or Judging()
         self._listeners = listeners
-        parts = [
-            hashlib.sha256(model_bytes(base)).hexdigest(), reference.calibration.fingerprint, str(seed),
-            f"repair {REPAIR_VERSION}", __version__, f"onnxruntime {ort.__version__}",
-            f"channels by {self._judging.ranking}",
-        ]  # fmt: skip
-        self._identity = "\n".join(parts)
+        identity = repair_identity(base, reference.calibration.fingerprint, seed)
+        self._identity = f"{identity}\nchannels by {self._judging.ranking}"
 
     def of_values(self, values: Sequence[Value]) -> float:
         """A cheap estimate of what these values do together. Raises RewriteFailed where they cannot be."""

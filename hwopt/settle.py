@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer
+from hwopt.choice import Risk
 from hwopt.damage import Damage
 from hwopt.decide import Bench, Decision, decide
+from hwopt.fits import fitted
 from hwopt.harm import WRITTEN_EFFORT, Harm
 from hwopt.held import (
     Checked,
@@ -28,13 +30,11 @@ from hwopt.held import (
 from hwopt.propose import propose, trade_off
 from hwopt.refusal import refused
 from hwopt.repair.reference import Reference
-from hwopt.repair.sequence import repair
-from hwopt.resolution import seen_by
 from hwopt.rewrite import carry_out_steps, chosen_values, rewrite
 from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.curate import curate
 from hwopt.search.problem import Budget, Objective, Outcome
-from hwopt.trace import Listeners
+from hwopt.trace import Listeners, ModelMade, emit
 from hwopt.whole import whole_prices
 from hwopt.work import Work
 
@@ -154,11 +154,12 @@ def carry_out(
     listeners: Listeners = (),
 ) -> Settled:
     """Rewrites, repairs on all samples, and holds the limits against the result."""
-    model = carry_out_steps(base, chosen_values(problem.choices, decision.assignment), listeners)
-    if data is not None:
-        folds = range(len(data.reference.calibration.folds))
-        seen = seen_by(data.reference, model)
-        model = repair(seen, model, folds, seed=work.settings.seed, effort=WRITTEN_EFFORT)
+    values = chosen_values(problem.choices, decision.assignment)
+    model = carry_out_steps(base, values, listeners)
+    if data is not None and any(value.risk != Risk.EXACT for value in values):
+        seed = work.settings.seed
+        model = fitted(data.reference, model, values, seed=seed, effort=WRITTEN_EFFORT, listeners=listeners)
+        emit(listeners, ModelMade("repair", model))
     after, oracle_after, checked = _weighed(work, model, targets, oracle_before)
     return Settled(decision, model, after, oracle_before, oracle_after, checked)
 

@@ -27,6 +27,7 @@ from hwopt.nodes import (
 
 Matrix = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.int64]
+WEIGHT, BIAS = 1, 2  # inputs of a Conv and a Gemm
 HARDSWISH_FLAT = -3.0  # where its flat end begins
 
 
@@ -169,8 +170,8 @@ def write(linear: Linear, weight: Matrix, bias: Matrix) -> None:
     """Give the node new constants; constants shared with other nodes are left alone."""
     node = linear.node
     shift = bias if linear.window is not None else bias / attr_float(node, "beta", 1.0)
-    _replace(node, 1, stored(linear, weight), "weight")
-    _replace(node, 2, shift, "bias")
+    put_constant(node, WEIGHT, stored(linear, weight))
+    put_constant(node, BIAS, shift)
 
 
 def stored(linear: Linear, weight: Matrix) -> Matrix:
@@ -183,7 +184,8 @@ def stored(linear: Linear, weight: Matrix) -> Matrix:
     return matrix.T if attr_int(node, "transB", 0) else matrix
 
 
-def _replace(node: ir.Node, index: int, array: Matrix, role: str) -> None:
+def put_constant(node: ir.Node, index: int, array: Array) -> None:
+    """Give the node a constant as its WEIGHT or BIAS; one that others read, too, is left alone."""
     graph = node.graph
     assert isinstance(graph, ir.Graph)
     tensor = ir.tensor(np.ascontiguousarray(array, dtype=np.float32))
@@ -193,7 +195,7 @@ def _replace(node: ir.Node, index: int, array: Matrix, role: str) -> None:
         old.const_value = tensor
         old.shape, old.type = tensor.shape, ir.TensorType(tensor.dtype)  # type: ignore[assignment]
         return
-    name = _fresh(graph, f"{node.outputs[0].name}.{role}")
+    name = _fresh(graph, f"{node.outputs[0].name}.{'weight' if index == WEIGHT else 'bias'}")
     tensor.name = name
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
