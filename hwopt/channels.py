@@ -22,6 +22,7 @@ from hwopt.channels_rules import RULES
 from hwopt.channels_slots import PADDING, Count, Lane, Slot, select
 from hwopt.edit import set_constant
 from hwopt.nodes import attr_int, constant, constant_array, dims_of, is_op
+from hwopt.provenance import note_channels
 from hwopt.repair.marks import Origin, mark_origin, origin_of
 
 __all__ = [
@@ -210,6 +211,7 @@ def resize(group: ChannelGroup, selection: Sequence[int]) -> None:
         set_constant(slot.node, slot.input, slot.taken(array, selection))
         if slot.input == 1 and (slot.side == "out" or origin_of(slot.node) is not None):
             _select_origin(slot, array.shape[slot.axis], selection)
+    _note_lanes(group, selection)
     _resize_lanes(group, len(selection))
 
 
@@ -222,6 +224,23 @@ def _check_balance(group: ChannelGroup, selection: Sequence[int]) -> None:
     for part, chosen in enumerate(np.split(np.asarray(selection), group.parts)):
         if any(channel != PADDING and channel // size != part for channel in chosen):
             raise ValueError(f"part {part} of {group.parts} would hold channels of another part")
+
+
+def _note_lanes(group: ChannelGroup, selection: Sequence[int]) -> None:
+    """Says on every tensor of the group which of its entries are left, for whoever compares it."""
+    for lane in sorted(group.lanes, key=lambda lane: -lane.start):
+        block = lane.block or _block(lane)
+        if block is not None:
+            part = slice(lane.start * block, (lane.start + group.width) * block)
+            own = [PADDING if c == PADDING else c * block + b for c in selection for b in range(block)]
+            note_channels(lane.value, lane.axis, lane.total * block, part, own)
+
+
+def _block(lane: Lane) -> int | None:
+    """Entries of the axis per channel, from the recorded shape; None where there is none."""
+    shape = lane.value.shape
+    size = None if shape is None or lane.axis >= len(shape) else shape[lane.axis]
+    return max(size // lane.total, 1) if isinstance(size, int) else None
 
 
 def _resize_lanes(group: ChannelGroup, width: int) -> None:

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
+from time import perf_counter
 
 import onnx_ir as ir
 
 from hwopt.choice import KEEP, Choice, Value, in_order
-from hwopt.errors import HwoptError, PassFailed
+from hwopt.errors import HwoptError, PassFailed, RewriteFailed
 from hwopt.provenance import Before
+from hwopt.repair.marks import requests, sign_requests
 from hwopt.scope import Assignment
-from hwopt.trace import REWRITING, Listeners, RewriteApplied, emit, timed_pass
+from hwopt.trace import REWRITING, CheckFailed, Listeners, RewriteApplied, emit, timed_pass
 
 _STEPS = "hwopt.steps"  # in graph.meta, which survives clones: how many steps were made
 
@@ -63,12 +65,21 @@ def apply_step(
     model: ir.Model, number: int, value: Value, before: Callable[[], ir.Model], listeners: Listeners = ()
 ) -> None:
     """Makes a step of a plan in the model, in place. before: the model as it is now, made anew."""
-    nodes, known = model.graph.num_nodes(), Before.of(model, value.places)
-    apply_value(model, value, before)
+    start, nodes = perf_counter(), frozenset(model.graph)
+    known, marks = Before.of(model), requests(model)
+    try:
+        apply_value(model, value, before)
+    except RewriteFailed as error:
+        emit(listeners, CheckFailed("rewrite", f"step {number} {value.choice} = {value.name}", str(error)))
+        raise
     known.record(model, f"{number} {value.pass_name} {value.choice} = {value.name}")
+    sign_requests(model, marks, value.choice)
     model.graph.meta[_STEPS] = number
-    after = model.graph.num_nodes()
-    told = RewriteApplied(number, value.pass_name, value.choice, value.name, nodes, after, model)
+    seconds, left = perf_counter() - start, frozenset(model.graph)
+    told = RewriteApplied(
+        number, value.pass_name, value.choice, value.name, len(nodes), len(left), model,
+        len(nodes - left), len(left - nodes), seconds,
+    )  # fmt: skip
     emit(listeners, told)
 
 
