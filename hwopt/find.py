@@ -56,12 +56,10 @@ def canonicalise(
     folding = [item for item in passes if item.stage == Stage.CANONICALISE]
     base, folds, skipped = model.clone(), list[Value](), list[Skip]()
     for _ in range(MAX_ROUNDS):
-        values, skipped = _collect(base, folding, target, ())
+        values, skipped = _collect(base, folding, target, listeners)
         wanted = [v for v in values if only is None or (v.choice, v.name) in only]
         if not _folded(base, wanted, partial(rewrite, model), folds, listeners):
             break
-    for skip in skipped:
-        emit(listeners, PlaceSkipped(skip.pass_name, skip.node, skip.reason))
     return Canonical(base, tuple(folds), tuple(skipped))
 
 
@@ -117,10 +115,15 @@ def _collect(
     for item in passes:
         with timed_pass(listeners, item.name, model):
             found = _offered(item, model, target)
+            _tell(found, listeners)
         values.extend(value for value in found if isinstance(value, Value))
         skipped.extend(skip for skip in found if isinstance(skip, Skip))
-    for value in values:
-        emit(listeners, ValueFound(value.pass_name, value.choice, value.name))
-    for skip in skipped:
-        emit(listeners, PlaceSkipped(skip.pass_name, skip.node, skip.reason))
     return values, skipped
+
+
+def _tell(found: Iterable[Value | Skip], listeners: Listeners) -> None:
+    for item in found:
+        if isinstance(item, Value):
+            emit(listeners, ValueFound(item.pass_name, item.choice, item.name))
+        else:
+            emit(listeners, PlaceSkipped(item.pass_name, item.node, item.reason))

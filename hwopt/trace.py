@@ -2,7 +2,13 @@
 
 A pass, a search or a repair never prints and never looks at a clock. It says what happened
 (`emit(listeners, RewriteApplied(...))`), and timing, progress bars, logs and dumps are
-listeners that a caller adds. Without listeners nothing is spent.
+listeners that a caller adds. Without listeners nothing is spent: what takes time to tell
+(prices of single values, errors of fits) is worked out only where somebody listens.
+
+A listener must not raise and must not change what it is told of. What happens where one does: every
+other listener still hears of the event, then the run ends with `ListenerFailed`, which names the listener
+and is never taken for a fault of a pass or of the model. BadInput alone goes through as it is: a folder
+that cannot be written is the user's to mend. Files of a run that ends are not published.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from typing import Protocol
 
 import onnx_ir as ir
 
+from hwopt.errors import BadInput, HwoptError
 from hwopt.estimate import Estimate
 
 FINDING = "find"
@@ -87,11 +94,16 @@ class PlaceSkipped:
 
 @dataclass(frozen=True)
 class ValuePriced:
-    """What a value would cost: None where nobody can say."""
+    """What the choice's part of the model costs with this value and everything else kept.
+
+    Told once the tables stand, *keep* first. latency_us: None where the value is impossible or nobody can
+    say. damage: of the model's output, measured or read off between values that were; 0 for EXACT.
+    """
 
     choice: str
     value: str
     latency_us: Estimate | None
+    damage: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,8 +124,10 @@ class RewriteApplied:
     """A step of the plan was written into the model.
 
     step: counts from 1, folds first, then values in the order in which they compose: the number that
-    `--rewrite-limit` and `hwopt bisect` speak of. model: as it is now. The next step edits this very
-    object: who wants to keep it clones it.
+    `--rewrite-limit` and `hwopt bisect` speak of. A plan that is given up for another one begins again
+    behind the folds, with the same numbers. model: as it is now. The next step edits this very
+    object: who wants to keep it clones it. removed, added: nodes that went and that are new; seconds: of
+    wall-clock time, without what listeners do.
     """
 
     step: int
@@ -123,6 +137,9 @@ class RewriteApplied:
     nodes_before: int
     nodes_after: int
     model: ir.Model = field(repr=False, compare=False)
+    removed: int = 0
+    added: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -135,7 +152,12 @@ class ModelMade:
 
 @dataclass(frozen=True)
 class RepairFitted:
-    """Weights of one node were fitted; the errors are relative, of the fitted output."""
+    """Weights of one node were fitted on all calibration data.
+
+    choice: whose rewrite asked for it; "" for a node that absorbs what others left. Errors: relative, of the
+    node's output behind what its activation clips, with the weights that the rewrite put there and with
+    the fitted ones, on the rows that were fitted.
+    """
 
     choice: str
     node: str
@@ -145,7 +167,10 @@ class RepairFitted:
 
 @dataclass(frozen=True)
 class CheckFailed:
-    """A check on a rewritten model did not hold; the run may recover by dropping the value."""
+    """A check on a rewritten model did not hold; the run may recover by taking another plan.
+
+    check: what was held ("verify", "interface", "rewrite", or a limit's name); where: on what.
+    """
 
     check: str
     where: str
@@ -169,6 +194,10 @@ Event = (
 )
 
 
+class ListenerFailed(HwoptError):
+    """A listener raised, which it must not: the run ends, since nobody knows what the listener missed."""
+
+
 class Listener(Protocol):
     """Anything that wants to know. It must not change what it is told of, and must not raise."""
 
@@ -179,9 +208,28 @@ Listeners = tuple[Listener, ...]
 
 
 def emit(listeners: Listeners, event: Event) -> None:
-    """Tells every listener, in their order."""
+    """Tells every listener, in their order, also where one of them raises.
+
+    Raises what the first of those raised: BadInput as it is, anything else as ListenerFailed.
+    """
+    failure: HwoptError | None = None
     for listener in listeners:
-        listener(event)
+        try:
+            listener(event)
+        except Exception as error:
+            failure = failure or _failure(listener, event, error)
+    if failure is not None:
+        raise failure
+
+
+def _failure(listener: Listener, event: Event, error: Exception) -> HwoptError:
+    if isinstance(error, BadInput | ListenerFailed):
+        return error
+    who = getattr(listener, "__qualname__", type(listener).__qualname__)
+    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    failure = ListenerFailed(f"the listener {who} broke down when told of {type(event).__name__}: {reason}")
+    failure.__cause__ = error
+    return failure
 
 
 @contextmanager

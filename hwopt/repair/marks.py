@@ -5,6 +5,7 @@ They live in `node.meta`, so they survive `Model.clone()` and are never written 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from hwopt.repair.masks import Sparsity
 
 ORIGIN_KEY = "hwopt.origin"
 FIT_KEY = "hwopt.fit"
+SIGNED_KEY = "hwopt.fit_by"
 
 Dense = npt.NDArray[np.float64]
 
@@ -102,3 +104,21 @@ def fit_of(node: ir.Node) -> Fit | None:
     fit = node.meta.get(FIT_KEY)
     assert fit is None or isinstance(fit, Fit)
     return fit
+
+
+def requests(model: ir.Model) -> dict[ir.Node, Fit]:
+    """Every node that is marked to be fitted, with its mark."""
+    found = ((node, fit_of(node)) for node in model.graph)
+    return {node: fit for node, fit in found if fit is not None}
+
+
+def sign_requests(model: ir.Model, before: Mapping[ir.Node, Fit], choice: str) -> None:
+    """Says of every mark that was not there before which choice set it. before: what `requests` gave then."""
+    for node, fit in requests(model).items():
+        if before.get(node) is not fit:
+            node.meta[SIGNED_KEY] = choice
+
+
+def asked_by(node: ir.Node) -> str:
+    """The choice whose rewrite marked the node to be fitted; "" where nobody signed it."""
+    return str(node.meta.get(SIGNED_KEY, ""))
