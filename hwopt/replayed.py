@@ -33,6 +33,13 @@ def planned_choices(
     among them. Raises BadInput where the plan was made for something else, names what there is not, or
     has steps that exclude one another.
     """
+    chosen = named_choices(work, folds, offered)
+    _require_possible(base, chosen)
+    return chosen
+
+
+def named_choices(work: Work, folds: Sequence[Value], offered: Sequence[Choice]) -> tuple[Choice, ...]:
+    """As `planned_choices`, without trying whether the steps can be written together."""
     plan = work.replayed
     assert plan is not None, "asked for replays alone"
     fingerprint = None if work.calibration is None else work.calibration.fingerprint
@@ -40,13 +47,11 @@ def planned_choices(
     assignment = planned_assignment(plan, folds, offered)
     lossy = is_lossy(assignment, offered) or work.settings.quantize is not None
     check_plan(plan, work.sha256, work.target, fingerprint, lossy)
-    chosen = tuple(
+    return tuple(
         replace(choice, values=tuple(v for v in choice.values if v.name == assignment[choice.id]))
         for choice in offered
         if choice.id in assignment
     )
-    _require_possible(base, chosen)
-    return chosen
 
 
 def _require_possible(base: ir.Model, chosen: Sequence[Choice]) -> None:
