@@ -1,0 +1,157 @@
+"""Why a choice has the value that it has, in words and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hwopt.choice import KEEP, Choice, Risk
+from hwopt.report import words
+from hwopt.report.decided import Decided
+from hwopt.scope import Price, Problem, combine
+from hwopt.search.problem import Objective, objective_value
+
+Alone = Mapping[str, Price | None]  # the price of every value of a choice, the others kept
+
+
+def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
+    """The price of the choice's scopes with this value and everything else kept; None if impossible.
+
+    What may not keep is as it is in the problem's `start`.
+    """
+    mine = [scope for scope in problem.scopes if choice.id in scope.choices]
+    if not mine:
+        return None
+    prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
+    if any(price is None for price in prices):
+        return None
+    return combine([price for price in prices if price is not None])
+
+
+def without_damage(problem: Problem) -> Problem:
+    """The problem without what was measured of the output: values that were not measured have a price."""
+    return replace(problem, scopes=tuple(s for s in problem.scopes if not s.id.startswith("damage:")))
+
+
+def value_names(choice: Choice) -> list[str]:
+    """*keep*, then what passes offer."""
+    return [KEEP, *(value.name for value in choice.values)]
+
+
+def dominated_by(run: Decided, choice: Choice, name: str) -> str:
+    """The value of the same choice for which this one went before the search; "" where it did not."""
+    return next((d.by for d in run.dropped if (d.choice, d.value) == (choice.id, name)), "")
+
+
+def why(run: Decided, choice: Choice, chosen: str, alone: Alone) -> str:
+    """The reason for a choice's value, in figures."""
+    keep = alone[KEEP]
+    if keep is None:
+        return "by the limits of the hints, it may not keep"
+    gains = {
+        name: -change(run, choice, name, alone) for name, price in alone.items() if price and name != KEEP
+    }
+    if chosen != KEEP:
+        return _why_taken(run, choice, chosen, gains, alone)
+    if run.unchanged:
+        return "the input came back: no plan was better on the figures that count"
+    if not gains:
+        return why_not_measured(run.problem, choice)
+    return _why_kept(run, choice, gains, alone)
+
+
+def _why_kept(run: Decided, choice: Choice, gains: Mapping[str, float], alone: Alone) -> str:
+    best = max(gains, key=lambda name: gains[name])
+    if by := dominated_by(run, choice, best):
+        return f"{best} is dominated by {by}: in latency, memory at every step, size and damage never better"
+    if gains[best] <= 0:
+        return f"no value is {_BETTER[run.objective]}: the best, {best}, is {_signed(run, -gains[best])}"
+    saves = f"{best} would save {_amount(run, gains[best])}"
+    if broken := limit_broken(run, choice, best):
+        return f"{saves}, but {broken}"
+    price = alone[best]
+    damage = 0.0 if price is None else price.damage
+    if damage > 0:
+        return f"{saves}, but its damage {damage:.3g} is better spent elsewhere"
+    if run.refused:
+        return f"{saves} by itself; the plan that comes closest to the limits does without it"
+    return f"{saves} by itself, but not together with what was chosen"
+
+
+def why_not_measured(problem: Problem, choice: Choice) -> str:
+    """Damage is measured only of values that can pay: what the best of the others costs, then."""
+    costs = without_damage(problem)
+    alone = {name: alone_price(costs, choice, name) for name in value_names(choice)}
+    keep = alone.pop(KEEP)
+    slower = {n: p.latency_us.value - keep.latency_us.value for n, p in alone.items() if p and keep}
+    if not slower:
+        return "no value could be written here"
+    best = min(slower, key=lambda name: slower[name])
+    if slower[best] >= 0:
+        return f"no value is faster: the best, {best}, is {slower[best]:+.3g} us"
+    return f"{best} would save {-slower[best]:.3g} us, too little to measure what it does to the output"
+
+
+def limit_broken(run: Decided, choice: Choice, name: str) -> str:
+    """Which hard limit the value would break on top of the chosen plan, as predicted; "" for none."""
+    plan = {**run.problem.start, **run.assignment}
+    price, now = run.problem.total({**plan, choice.id: name}), run.problem.total(plan)
+    if price is None:
+        return ""
+    figures: dict[str, float] = {
+        "max_memory": price.peak_bytes,
+        "max_size": price.weight_bytes,
+        "max_footprint": price.peak_bytes + price.weight_bytes,
+    }
+    for limit in run.limits:
+        if limit.name == "max_latency" and now is not None:
+            figure, show = limit.value + price.latency_us.value - now.latency_us.value, words.microseconds
+            worse = price.latency_us.value > now.latency_us.value
+        else:
+            figure, show, worse = figures.get(limit.name, 0.0), words.byte_count, True
+        if worse and figure > limit.limit:
+            return f"{limit.name} {show(limit.limit)} would be broken: {show(figure)}"
+    return ""
+
+
+def _why_taken(run: Decided, choice: Choice, chosen: str, gains: Mapping[str, float], alone: Alone) -> str:
+    value = choice.value(chosen)
+    assert value is not None
+    risk = "exact" if value.risk == Risk.EXACT else "repaired"
+    price = alone.get(chosen)
+    if price is None or chosen not in gains:
+        return f"pays together with what else was chosen; {risk}"
+    damage = f", damage {price.damage:.3g}" if price.damage > 0 else ""
+    return f"by itself {_signed(run, -gains[chosen])}{damage}; {risk}"
+
+
+_BETTER = {
+    Objective.LATENCY: "faster",
+    Objective.MEMORY: "smaller in memory",
+    Objective.SIZE: "smaller in size",
+    Objective.FOOTPRINT: "smaller in footprint",
+    Objective.DAMAGE: "milder",
+}
+
+
+def change(run: Decided, choice: Choice, name: str, alone: Alone) -> float:
+    """How much more of what the run makes small there is with this value, everything else kept.
+
+    Bytes alive are those of the whole model: memory is no sum over its pieces. Both values must have a price.
+    """
+    keep, price = alone[KEEP], alone[name]
+    assert keep is not None
+    assert price is not None
+    if run.objective in (Objective.MEMORY, Objective.FOOTPRINT):
+        keep = run.problem.total(run.problem.start) or keep
+        price = run.problem.total({**run.problem.start, choice.id: name}) or price
+    return objective_value(price, run.objective) - objective_value(keep, run.objective)
+
+
+def _amount(run: Decided, figure: float) -> str:
+    unit = {Objective.LATENCY: " us", Objective.DAMAGE: " of damage"}.get(run.objective, " bytes")
+    return f"{figure:.3g}{unit}"
+
+
+def _signed(run: Decided, figure: float) -> str:
+    return _amount(run, figure) if figure < 0 else f"+{_amount(run, figure)}"
