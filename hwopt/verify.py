@@ -39,6 +39,15 @@ class Difference:
         return self.max_rel <= EXACT_TOLERANCE + OWN_NOISE * self.noise
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Inputs of a model and what it gives for them. noise: how far each output moves by itself."""
+
+    feeds: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    noise: tuple[float, ...]
+
+
 def differences(
     one: ir.Model, two: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> tuple[Difference, ...] | str:
@@ -46,23 +55,39 @@ def differences(
 
     A text instead of differences says why ONNX Runtime could not run the reference.
     """
+    samples = expected_of(one, input_shapes, seed)
+    return samples if isinstance(samples, str) else differences_from(samples, two)
+
+
+def expected_of(
+    model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> tuple[Sample, ...] | str:
+    """What the model gives on seeded inputs, for `differences_from`; a text: why it does not run."""
     try:
-        reference = Session(one)
+        session = Session(model)
     except Exception as error:
         return f"ONNX Runtime cannot load the model: {_line(error)}"
-    other = Session(two)
-    worst: dict[str, Difference] = {}
+    samples = list[Sample]()
     for batch in BATCHES:
-        feeds = random_feeds(one, input_shapes, seed + batch, batch)
+        feeds = random_feeds(model, input_shapes, seed + batch, batch)
         try:
-            expected = reference.run(feeds)
+            outputs = session.run(feeds)
         except Exception as error:
             if batch > 1:
                 break  # not every model with a free batch axis runs at more than one sample
             return f"ONNX Runtime cannot run the model: {_line(error)}"
-        noise = compare(expected, reference.run({name: nudged(array) for name, array in feeds.items()}))
-        found = compare(expected, other.run(feeds))
-        _keep_worst(worst, [replace(d, noise=n.max_rel) for d, n in zip(found, noise, strict=True)])
+        noise = compare(outputs, session.run({name: nudged(array) for name, array in feeds.items()}))
+        samples.append(Sample(feeds, outputs, tuple(item.max_rel for item in noise)))
+    return tuple(samples)
+
+
+def differences_from(samples: Sequence[Sample], two: ir.Model) -> tuple[Difference, ...]:
+    """The largest difference of each output of another model. Raises where it does not run."""
+    other = Session(two)
+    worst: dict[str, Difference] = {}
+    for sample in samples:
+        found = compare(sample.outputs, other.run(sample.feeds))
+        _keep_worst(worst, [replace(d, noise=n) for d, n in zip(found, sample.noise, strict=True)])
     return tuple(worst.values())
 
 
