@@ -68,7 +68,7 @@ def fitted(
             emit(listeners, event)
         return model
     heard = Recorder()
-    model = repair(seen, changed, folds, seed=seed, effort=effort)
+    model = repair(seen, changed, folds, seed=seed, effort=effort, listeners=(heard, *listeners))
     if path is not None:
         events = tuple(event for event in heard.events if isinstance(event, RepairFitted))
         _keep(path, changed, model, events)

@@ -29,6 +29,8 @@ from hwopt.repair.pair import (
     step_rows,
 )
 from hwopt.repair.ridge import Problem, Rows, Solution, centred, solve
+from hwopt.repair.telling import relative, spread, tell
+from hwopt.trace import Listeners
 
 GATE_TURNS = 2
 
@@ -80,7 +82,9 @@ class _Data:
     real: Rows
 
 
-def fit_block(block: Block, index: int, gatherer: Gatherer, tuning: Rows, effort: Effort) -> None:
+def fit_block(
+    block: Block, index: int, gatherer: Gatherer, tuning: Rows, effort: Effort, listeners: Listeners = ()
+) -> None:
     """Fit both nodes and write their weights.
 
     index: the convolution's place in graph order; tuning: which samples choose lambda.
@@ -105,6 +109,28 @@ def fit_block(block: Block, index: int, gatherer: Gatherer, tuning: Rows, effort
     weight, bias = block.project.weight.copy(), block.project.bias.copy()
     weight[0][np.ix_(data.kept, data.real)], bias[data.real] = pair.projection, pair.shift
     write(block.project, weight, bias)
+    if listeners:
+        _tell(block, problem.of(spread(len(data.x))), pair, data, listeners)
+
+
+def _tell(block: Block, problem: PairProblem, pair: Pair, data: _Data, listeners: Listeners) -> None:
+    """Both nodes' errors; a gate is held as it is in the end."""
+    first = block.conv.weight[0][:, data.kept]
+    start = Pair(
+        first,
+        block.conv.bias[data.kept] + data.mean @ first,
+        block.project.weight[0][np.ix_(data.kept, data.real)],
+        block.project.bias[data.real],
+    )
+    goal = block.activation.apply(data.z[spread(len(data.x))])
+    conv, project = [], []
+    for one in (start, pair):
+        before, behind = hidden(problem, one)
+        conv.append(relative(goal, block.activation.apply(before)))
+        outputs = behind @ one.projection.astype(np.float32) + one.shift.astype(np.float32)
+        project.append(relative(problem.y, outputs))
+    tell(listeners, block.conv.node, (conv[0], conv[1]))
+    tell(listeners, block.project.node, (project[0], project[1]))
 
 
 def _gathered(block: Block, index: int, gatherer: Gatherer, tuning: Rows, effort: Effort) -> _Data:

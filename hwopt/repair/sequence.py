@@ -25,7 +25,9 @@ from hwopt.repair.linear import Bounds, Linear, as_linear, bounds_after, write
 from hwopt.repair.marks import Fit, fit_of, request_fit, withdraw_fit
 from hwopt.repair.reference import Reference
 from hwopt.repair.ridge import Problem, Rows
+from hwopt.repair.telling import Seen, tell
 from hwopt.threads import one_blas_thread
+from hwopt.trace import Listeners
 
 __all__ = ["FULL", "Effort", "repair"]
 
@@ -43,12 +45,13 @@ def repair(
     *,
     seed: int,
     effort: Effort = FULL,
+    listeners: Listeners = (),
 ) -> ir.Model:
     """A clone of the changed model with all marked weights fitted on these folds.
 
     The last of several folds chooses the ridge parameter, then all are used. Untouched
-    projections downstream are refitted as well, as many as the effort says. Raises
-    RewriteFailed where a mark cannot be honoured.
+    projections downstream are refitted as well, as many as the effort says. listeners: hear of every
+    node that was fitted. Raises RewriteFailed where a mark cannot be honoured.
     """
     fitted = changed.clone()
     order = list(fitted.graph)
@@ -60,7 +63,7 @@ def repair(
         request_fit(node)
     samples, tuning = _samples(reference, train_folds)
     gatherer = Gatherer(reference, fitted, samples, seed, effort)
-    fitter = _Fitter(gatherer, order, tuning, effort, frozenset(extra))
+    fitter = _Fitter(gatherer, order, tuning, effort, frozenset(extra), listeners)
     done: set[int] = set()
     with one_blas_thread():
         for index, node in enumerate(order):
@@ -93,12 +96,14 @@ class _Fitter:
         tuning: Rows,
         effort: Effort,
         absorbing: frozenset[ir.Node],
+        listeners: Listeners,
     ) -> None:
         self._gatherer = gatherer
         self._absorbing = absorbing
         self._order = order
         self._tuning = tuning
         self._effort = effort
+        self._listeners = listeners
 
     def fit(self, index: int) -> set[int]:
         """Fit the node at that index, with its projection where they go together: the indices done."""
@@ -110,7 +115,7 @@ class _Fitter:
         if block is None:
             self._fit_alone(index, linear, fit, bounds_after(linear.output))
             return {index}
-        fit_block(block, index, self._gatherer, self._tuning, self._effort)
+        fit_block(block, index, self._gatherer, self._tuning, self._effort, self._listeners)
         return {index, next(i for i, other in enumerate(self._order) if other is block.project.node)}
 
     def _fit_alone(self, index: int, linear: Linear, fit: Fit, bounds: Bounds | None) -> None:
@@ -125,7 +130,16 @@ class _Fitter:
         solver = solver_of(fit, linear, rounds)
         flat = y.reshape(len(held_out), -1)
         problem = Problem(inputs.rows[:, 0], flat, linear.weight[0], held_out, bounds)
+        before = as_linear(linear.node) if self._listeners else None  # `linear` may hold older weights
         _solve_groups(linear, problem, inputs.rows, real, solver)
+        if before is not None:
+            self._tell(before, Seen(inputs.rows, flat, real, bounds))
+
+    def _tell(self, before: Linear, seen: Seen) -> None:
+        after = as_linear(before.node)
+        assert after is not None
+        errors = (seen.error(before), seen.error(after))
+        tell(self._listeners, before.node, errors, before.node in self._absorbing)
 
     def _rounds(self, linear: Linear, rows: int) -> int:
         """Activation-aware rounds that the effort allows for this fit."""
