@@ -25,7 +25,12 @@ _STEPS = "hwopt.steps"  # in graph.meta, which survives clones: how many steps w
 
 
 def chosen_values(choices: Sequence[Choice], assignment: Assignment) -> list[Value]:
-    """The values of an assignment in the order in which they compose; what keeps is left out."""
+    """The values of an assignment in the order in which they compose; what keeps is left out.
+
+    Raises KeyError for a choice that is none of these, and for a value that its choice does not have.
+    """
+    if unknown := assignment.keys() - {choice.id for choice in choices}:
+        raise KeyError(f"no choice {min(unknown)}")
     picked = [choice.value(assignment.get(choice.id, KEEP)) for choice in choices]
     return in_order(value for value in picked if value is not None)
 
