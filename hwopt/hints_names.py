@@ -1,4 +1,4 @@
-"""Which choices a hints file speaks of: ids, beginnings of ids, and names of nodes in a given model.
+"""Which choice somebody speaks of: by its id, the beginning of one, or the name of a node in a given model.
 
 Ids survive a re-export of the model, names of nodes may not.
 """
@@ -6,13 +6,14 @@ Ids survive a re-export of the model, names of nodes may not.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from hwopt.choice import KEEP, Choice, Kind, Risk
-from hwopt.hints import Hints, shorten
+from hwopt.errors import BadInput
+from hwopt.hints import shorten
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
 from hwopt.wording import guess
@@ -25,11 +26,11 @@ _WHOLE = (Kind.MODEL, Kind.INPUT)  # they touch every node, so no node's name me
 class Book:
     """The names of one model.
 
-    choices: with the values of every risk. nodes: places by what people call a node. risks: those that
-    this run may use.
+    wrong: the error for (where somebody said it, what is wrong there). choices: with the values of every
+    risk. nodes: places by what people call a node. risks: those that this run may use.
     """
 
-    hints: Hints
+    wrong: Callable[[str, str], BadInput]
     choices: Mapping[str, Choice]
     nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     risks: frozenset[Risk] = frozenset(Risk)
@@ -37,7 +38,7 @@ class Book:
     def choice(self, name: str, key: str, value: str | None = None) -> Choice:
         """The one choice of that name.
 
-        key: where the name stands in the file. value: what is said of the choice, which may tell two
+        key: where the name stands. value: what is said of the choice, which may tell two
         choices of one node apart. Raises BadInput where there is none, or more than one.
         """
         if name in self.choices:
@@ -51,18 +52,16 @@ class Book:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise self.hints.wrong(key, f"names no choice of this model{self._nearest(name)}")
+            raise self.wrong(key, f"names no choice of this model{self._nearest(name)}")
         ids = ", ".join(choice.id for choice in found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        raise self.hints.wrong(key, f"may mean {ids}{more}: write one of these ids")
+        raise self.wrong(key, f"may mean {ids}{more}: write one of these ids")
 
     def places(self, node: str, key: str) -> frozenset[str]:
         """The places of a node, by its name or by a place. Raises BadInput where the model has none."""
         found = self.nodes.get(node)
         if found is None:
-            raise self.hints.wrong(
-                key, f"names no node '{shorten(node)}'; {guess(node, self.nodes)}".rstrip("; ")
-            )
+            raise self.wrong(key, f"names no node '{shorten(node)}'; {guess(node, self.nodes)}".rstrip("; "))
         return found
 
     def value(self, choice: Choice, name: str, key: str) -> None:
@@ -70,15 +69,13 @@ class Book:
         names = [KEEP, *(value.name for value in choice.values)]
         if name not in names:
             meant = guess(name, names)
-            raise self.hints.wrong(
-                key, f"asks for '{shorten(name)}': {meant}{choice.id} offers {', '.join(names)}"
-            )
+            raise self.wrong(key, f"asks for '{shorten(name)}': {meant}{choice.id} offers {', '.join(names)}")
         if name == KEEP:
             return
         value = choice.value(name)
         assert value is not None
         if value.risk == Risk.LOSSY and Risk.LOSSY not in self.risks:
-            raise self.hints.wrong(key, f"asks for '{name}', which is LOSSY: give calibration data (--calib)")
+            raise self.wrong(key, f"asks for '{name}', which is LOSSY: give calibration data (--calib)")
 
     def _around(self, name: str) -> list[Choice]:
         """Choices by the name of a node that they touch; `width:NAME` means one of that family alone."""
@@ -97,7 +94,7 @@ class Book:
     def _nearest(self, name: str) -> str:
         if name in self.nodes or name.partition(":")[2] in self.nodes:
             return ": the node is there, but nothing is to be decided about it"
-        if name.startswith("canonical:"):
+        if name.startswith("canonical:") and not any(id.startswith("canonical:") for id in self.choices):
             return ": folds are exact and made first; --disable canonicalize leaves them out"
         return f"; {guess(name, [*self.choices, *self.nodes])}".rstrip("; ")
 

@@ -32,8 +32,8 @@ def resolve(
     listed = _of_risks(choices, risks)
     if hints is None:
         return Orders(listed=listed)
-    book = Book(hints, {choice.id: choice for choice in choices}, node_names(model), risks)
-    return _Resolver(book, allow_retrain).orders(listed)
+    book = Book(hints.wrong, {choice.id: choice for choice in choices}, node_names(model), risks)
+    return _Resolver(hints, book, allow_retrain).orders(listed)
 
 
 def _of_risks(choices: Iterable[Choice], risks: frozenset[Risk]) -> tuple[Choice, ...]:
@@ -43,12 +43,9 @@ def _of_risks(choices: Iterable[Choice], risks: frozenset[Risk]) -> tuple[Choice
 
 @dataclass(frozen=True)
 class _Resolver:
+    hints: Hints
     book: Book
     allow_retrain: bool
-
-    @property
-    def hints(self) -> Hints:
-        return self.book.hints
 
     def orders(self, listed: tuple[Choice, ...]) -> Orders:
         pins, training = self._pins()

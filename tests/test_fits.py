@@ -23,6 +23,7 @@ from hwopt.repair.marks import fit_of, origin_of, request_fit
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import rewrite
+from hwopt.trace import Recorder, RepairFitted
 from tests.graphs import ibn, model_of
 
 EFFORT = Effort(rows=500, pool=500, joint_rounds=3, downstream=2)
@@ -113,6 +114,18 @@ def test_the_model_that_comes_in_is_not_edited() -> None:
     for _ in range(2):
         fitted(data_for(base), changed, values, seed=0, effort=EFFORT)
     assert model_bytes(changed) == before
+
+
+def test_listeners_hear_the_same_of_a_fit_that_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    base, values = ibn(), [refit("e", "d")]
+    changed = rewrite(base, values)
+    made, read = Recorder(), Recorder()
+    fitted(data_for(base), changed, values, seed=0, effort=EFFORT, listeners=(made,))
+    no_repair(monkeypatch)
+    fitted(data_for(base), changed, values, seed=0, effort=EFFORT, listeners=(read,))
+    assert read.events == made.events
+    told = [event for event in made.events if isinstance(event, RepairFitted)]
+    assert {event.node for event in told} >= {"e", "d"}
 
 
 def spoil(model: ir.Model) -> ir.Model:
