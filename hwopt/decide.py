@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from hwopt.choice import KEEP
 from hwopt.damage import Damage
 from hwopt.held import Checked, Inspection, halfway, tightened
 from hwopt.link import Link, estimated, prior, suffered
@@ -18,7 +19,7 @@ from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.curate import Dropped
 from hwopt.search.problem import Budget, Outcome, Point
 from hwopt.settings import AccuracyLimit
-from hwopt.trace import BetterPlan, Listeners, Progress, emit
+from hwopt.trace import BetterPlan, CheckFailed, Listeners, Progress, emit
 
 MAX_ROUNDS = 8  # plans that are repaired and measured
 MAX_LOOKS = 8  # plans that are looked at for one that keeps the hard limits
@@ -142,6 +143,9 @@ class Deciding:
 
     def missed(self, plan: Assignment, damage: float, limits: tuple[Checked, ...]) -> None:
         """Remembers a plan that breaks a limit, where none came closer to the hard ones, or was as mild."""
+        for limit in limits:
+            if not limit.met:
+                self._tell_broken(plan, limit.name, limit.value, limit.limit, limit.source)
         miss = NearMiss(dict(plan), limits, damage)
         known = self.nearest
         if known is None or (miss.excess, miss.damage) < (known.excess, known.damage):
@@ -154,7 +158,15 @@ class Deciding:
                 return known
         damage = self.bench.measure(found.assignment)
         self.rounds.append(Round(found.assignment, found.predicted, damage, not broken(damage, limit)))
+        if broken(damage, limit):
+            harm = suffered(damage, limit)
+            self._tell_broken(found.assignment, limit.name, harm, limit.value, "measured")
         return self.rounds[-1]
+
+    def _tell_broken(self, plan: Assignment, name: str, value: float, limit: float, source: str) -> None:
+        values = sum(value != KEEP for value in plan.values())
+        where, detail = f"a plan of {values} values", f"{value:.6g} is over {limit:.6g} ({source})"
+        emit(self.bench.listeners, CheckFailed(name, where, detail))
 
     def tell(self, best: Decision | None) -> None:
         """Says what is the best plan so far: it is saved where somebody interrupts the run."""

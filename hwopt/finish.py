@@ -15,10 +15,13 @@ from hwopt.quantize import quantised
 from hwopt.replay import is_lossy
 from hwopt.resolution import at_resolution, changed_sizes
 from hwopt.settle import Data, Settled, measured_anew
+from hwopt.trace import Listeners, ModelMade, emit
 from hwopt.work import Work
 
 
-def tuned(work: Work, choices: Sequence[Choice], data: Data | None, settled: Settled) -> Settled:
+def tuned(
+    work: Work, choices: Sequence[Choice], data: Data | None, settled: Settled, listeners: Listeners = ()
+) -> Settled:
     """The result after gradient steps on its weights (`--tune`), where they help.
 
     They are left out where, on the folds that they were tried on, they make the plan worse, or break
@@ -41,6 +44,7 @@ def tuned(work: Work, choices: Sequence[Choice], data: Data | None, settled: Set
         return settled.noted(f"{steps} gradient steps were tried and left out: {reason}")
     samples = data.reference.training(range(len(data.reference.calibration.folds)))
     model = tune(data.reference, settled.model, samples, seed=work.settings.seed, steps=steps)
+    emit(listeners, ModelMade("tune", model))
     settled = replace(settled, decision=replace(plan, damage=damage), tuned=steps)
     return measured_anew(work, settled, model)
 
@@ -98,7 +102,7 @@ def require_within(work: Work, damage: Damage | None, whose: str) -> None:
     )
 
 
-def in_precision(work: Work, settled: Settled) -> Settled:
+def in_precision(work: Work, settled: Settled, listeners: Listeners = ()) -> Settled:
     """The result with the form that is written, where that is not fp32; ranges come from all samples."""
     calibration = work.calibration
     if work.settings.quantize is None or calibration is None:
@@ -109,4 +113,6 @@ def in_precision(work: Work, settled: Settled) -> Settled:
         f"written in int8 as QDQ; latency, memory and weight size are those of the {FLOAT} result as "
         f"{work.target.name} runs it, which is in int8 anyway"
     )
-    return replace(settled, written=quantised(settled.model, calibration, samples))
+    written = quantised(settled.model, calibration, samples)
+    emit(listeners, ModelMade("quantise", written))
+    return replace(settled, written=written)

@@ -16,6 +16,7 @@ from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.partial import save_plan, saved_when_interrupted
 from hwopt.plan import Plan
+from hwopt.price import tell_prices
 from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
@@ -91,19 +92,20 @@ def optimize(
             so_far.found = found = find(work, told)
         with stage(told, "price"):
             problem, data = price_choices(work, found, told)
+            tell_prices(problem, told)
         with stage(told, "search"):
             try:
                 settled = choose(work, found, problem, data, told)
             except BudgetNotMet as error:
                 raise with_candidate(work, found, problem, data, out, error, told) from None
         with stage(told, "tune"):
-            settled = tuned(work, found.choices, data, settled)
+            settled = tuned(work, found.choices, data, settled, told)
         with stage(told, "verify"):
-            settled, changes = verify(work, found, settled)
+            settled, changes = verify(work, found, settled, told)
         with stage(told, "judge"):
             settled = judged(work, found.choices, data, settled)
         with stage(told, "quantise"):
-            settled = in_precision(work, settled)
+            settled = in_precision(work, settled, told)
         result_plan = make_plan(work, found, settled)
         with place_for(out, force) as place:
             checker = write_model(work, settled, place.onnx)

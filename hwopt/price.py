@@ -9,28 +9,29 @@ in one batched call.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from hwopt.choice import KEEP, Choice
+from hwopt.choice import KEEP, Choice, Value
 from hwopt.cost.protocol import Pricer
+from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, total
 from hwopt.memory import weight_bytes
 from hwopt.partition import Subgraph, partition
 from hwopt.places import has_place, place_of
 from hwopt.price_cells import Cell, Scene, find_cells, joint_values, left_out, make_scene
 from hwopt.price_memory import Live, Share, live_of, shares
-from hwopt.regions import apply_each, cut_out, recorded_shapes
-from hwopt.scope import NOTHING, Price, Problem, Scope, combine
+from hwopt.regions import apply_each, apply_values, cut_out, recorded_shapes
+from hwopt.scope import NOTHING, Price, Problem, Scope, alone_price, combine
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature, macs
-from hwopt.trace import Listeners, PlaceSkipped, Progress, emit
+from hwopt.trace import CheckFailed, Listeners, PlaceSkipped, Progress, ValuePriced, emit
 
 __all__ = [
     "Cell", "Draft", "Drafts", "Scene", "draft", "draft_table", "find_cells", "joint_values", "make_scene",
-    "memory_shares", "price",
+    "memory_shares", "price", "tell_prices",
 ]  # fmt: skip
 
 
@@ -78,7 +79,7 @@ def draft(scene: Scene, choices: Sequence[Choice], listeners: Listeners = ()) ->
     held, idle = memory_shares(scene, cells)
     tables = []
     for number, (cell, share) in enumerate(zip(cells, held, strict=True)):
-        tables.append(draft_table(scene, cell, share))
+        tables.append(draft_table(scene, cell, share, listeners))
         _tell_left_out(scene, cell, listeners)
         emit(listeners, Progress("price", number + 1, len(cells)))
     return Drafts(tuple(choices), tuple(cells), tuple(tables), idle)
@@ -101,7 +102,20 @@ def price(scene: Scene, choices: Sequence[Choice], cost_model: Pricer, listeners
     return draft(scene, choices, listeners).problem(cost_model)
 
 
-def draft_table(scene: Scene, cell: Cell, share: Share) -> dict[tuple[str, ...], Draft]:
+def tell_prices(problem: Problem, listeners: Listeners) -> None:
+    """Says of every value of every choice what it costs by itself, *keep* first."""
+    if not listeners:
+        return
+    for choice in problem.choices:
+        for name in (KEEP, *(value.name for value in choice.values)):
+            price = alone_price(problem, choice, name)
+            latency, damage = (None, 0.0) if price is None else (price.latency_us, price.damage)
+            emit(listeners, ValuePriced(choice.id, name, latency, damage))
+
+
+def draft_table(
+    scene: Scene, cell: Cell, share: Share, listeners: Listeners = ()
+) -> dict[tuple[str, ...], Draft]:
     """The drafts of all joint values of a cell that can be written. share: what it holds of memory."""
     groups = [scene.groups[step] for step in cell.steps]
     if not cell.choices:
@@ -116,8 +130,27 @@ def draft_table(scene: Scene, cell: Cell, share: Share) -> dict[tuple[str, ...],
         shapes = recorded_shapes(changed)
         parts = partition(changed, shapes, scene.target, region=mine)
         found[number] = _draft(parts.subgraphs, changed, shapes, share)
+    alone = [v for joint, v in _singles(joints) if joint not in found]
+    _tell_unwritten(region, alone, listeners)
     keys = [tuple(KEEP if value is None else value.name for value in joint) for joint in joints]
     return {key: found[number] for number, key in enumerate(keys) if number in found}
+
+
+def _singles(joints: Sequence[Sequence[Value | None]]) -> Iterator[tuple[int, Value]]:
+    """The joint values in which one choice alone does not keep: which they are."""
+    for number, joint in enumerate(joints):
+        values = [value for value in joint if value is not None]
+        if len(values) == 1:
+            yield number, values[0]
+
+
+def _tell_unwritten(region: ir.Model, values: Iterable[Value], listeners: Listeners) -> None:
+    """Of joint values it is no news that some exclude one another; of a value by itself it is."""
+    for value in values if listeners else ():
+        try:
+            apply_values(region, [value])
+        except RewriteFailed as error:
+            emit(listeners, CheckFailed("rewrite", f"{value.choice} = {value.name}", str(error)))
 
 
 def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:

@@ -79,6 +79,20 @@ class Problem:
         return combine([self.fixed, *(price for price in found if price is not None)])
 
 
+def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
+    """The price of the choice's scopes with this value and everything else kept; None if impossible.
+
+    What may not keep is as it is in the problem's `start`.
+    """
+    mine = [scope for scope in problem.scopes if choice.id in scope.choices]
+    if not mine:
+        return None
+    prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
+    if any(price is None for price in prices):
+        return None
+    return combine([price for price in prices if price is not None])
+
+
 def combine(prices: Sequence[Price]) -> Price:
     """The price of several pieces together."""
     live: dict[int, int] = defaultdict(int)

@@ -149,7 +149,9 @@ def choose(
         return kept
 
 
-def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[Difference, ...] | str]:
+def verify(
+    work: Work, found: Found, settled: Settled, listeners: Listeners = ()
+) -> tuple[Settled, tuple[Difference, ...] | str]:
     """Holds the result against the input; what is not better goes back to the input, unchanged.
 
     Raises RewriteFailed where an EXACT step changed the function, or the interface changed.
@@ -159,16 +161,16 @@ def verify(work: Work, found: Found, settled: Settled) -> tuple[Settled, tuple[D
     if settled.model is work.model:
         return settled, ()
     sizes = changed_sizes(work.model, settled.model)
-    require_same_interface(with_sizes(work.model, sizes), settled.model)
+    require_same_interface(with_sizes(work.model, sizes), settled.model, listeners)
     seed = work.settings.seed
     if is_lossy(settled.decision.assignment, found.choices):
         folded = differences(work.model, found.base, work.input_shapes, seed)
-        require_exact(folded, "canonicalising")
+        require_exact(folded, "canonicalising", listeners)
         if sizes:
             return settled, f"the size of {', '.join(sizes)} changed: see the accuracy"
         return settled, differences(work.model, settled.model, work.input_shapes, seed)
     changes = differences(work.model, settled.model, work.input_shapes, seed)
-    require_exact(changes, "the plan")
+    require_exact(changes, "the plan", listeners)
     return settled, changes
 
 

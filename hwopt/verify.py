@@ -13,6 +13,7 @@ from hwopt.inputs import random_feeds
 from hwopt.ir import interface
 from hwopt.nodes import Array
 from hwopt.runtime import Session
+from hwopt.trace import CheckFailed, Listeners, emit
 
 EXACT_TOLERANCE = 1e-4  # of the largest magnitude in the reference output
 # Where a model amplifies float rounding, no rewrite can be closer than the model is to itself.
@@ -127,19 +128,31 @@ def _difference(name: str, expected: Array, actual: Array) -> Difference:
     return Difference(name, worst, worst / largest if largest else worst)
 
 
-def require_exact(found: tuple[Difference, ...] | str, what: str) -> None:
-    """Raises RewriteFailed where an output differs by more than float rounding explains."""
-    if isinstance(found, str):
-        return
-    for item in found:
-        if not item.exact:
-            raise RewriteFailed(
-                f"{what} changed output '{item.output}' by {item.max_rel:.3g} of its largest value, "
-                f"though every step says it is exact (limit {EXACT_TOLERANCE:g}, own noise {item.noise:.3g})"
-            )
+def require_exact(found: tuple[Difference, ...] | str, what: str, listeners: Listeners = ()) -> None:
+    """Raises RewriteFailed where an output differs by more than float rounding explains.
+
+    what: was done to the model. Listeners hear of every such output.
+    """
+    wrong = [] if isinstance(found, str) else [item for item in found if not item.exact]
+    for item in wrong:
+        emit(listeners, CheckFailed("verify", f"output '{item.output}'", f"{what} {_how_far(item)}"))
+    if wrong:
+        raise RewriteFailed(
+            f"{what} changed output '{wrong[0].output}' by {wrong[0].max_rel:.3g} of its largest value, "
+            "though every step says it is exact "
+            f"(limit {EXACT_TOLERANCE:g}, own noise {wrong[0].noise:.3g})"
+        )
 
 
-def require_same_interface(one: ir.Model, two: ir.Model) -> None:
+def _how_far(item: Difference) -> str:
+    """A difference against what is allowed."""
+    allowed = EXACT_TOLERANCE + OWN_NOISE * item.noise
+    return f"changed it by {item.max_rel:.3g} of its largest value, {allowed:.3g} is allowed"
+
+
+def require_same_interface(one: ir.Model, two: ir.Model, listeners: Listeners = ()) -> None:
     """Raises RewriteFailed where names, types, shapes, axes, metadata or opset differ."""
     if interface(one) != interface(two):
-        raise RewriteFailed("the interface of the model changed: names, types, shapes, metadata or opset")
+        reason = "names, types, shapes, metadata or opset"
+        emit(listeners, CheckFailed("interface", "the model", f"{reason} changed"))
+        raise RewriteFailed(f"the interface of the model changed: {reason}")

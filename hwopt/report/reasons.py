@@ -8,24 +8,11 @@ from dataclasses import replace
 from hwopt.choice import KEEP, Choice, Risk
 from hwopt.report import words
 from hwopt.report.decided import Decided
-from hwopt.scope import Price, Problem, combine
+from hwopt.scope import Price, Problem
+from hwopt.scope import alone_price as alone_price  # others read it here
 from hwopt.search.problem import Objective, objective_value
 
 Alone = Mapping[str, Price | None]  # the price of every value of a choice, the others kept
-
-
-def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
-    """The price of the choice's scopes with this value and everything else kept; None if impossible.
-
-    What may not keep is as it is in the problem's `start`.
-    """
-    mine = [scope for scope in problem.scopes if choice.id in scope.choices]
-    if not mine:
-        return None
-    prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
-    if any(price is None for price in prices):
-        return None
-    return combine([price for price in prices if price is not None])
 
 
 def without_damage(problem: Problem) -> Problem:
