@@ -22,7 +22,7 @@ from hwopt.ladder import between, ladders, probes
 from hwopt.scope import Assignment, Price, Problem, Scope
 from hwopt.search.problem import Objective, never, objective_value
 from hwopt.threads import one_blas_thread
-from hwopt.trace import Listeners, Progress, emit
+from hwopt.trace import CheckFailed, Listeners, Progress, emit
 
 Measure = Callable[[Sequence[Value]], float]  # raises RewriteFailed where the values cannot be written
 Key = tuple[str, ...]  # one value name per choice of a group; EXACT values count as *keep*
@@ -67,14 +67,14 @@ class DamageTables:
         wanted = [(number, key) for number in range(len(self.groups)) for key in self._probes(number)]
         wanted.sort(key=lambda single: -self._worthwhile[single[0]][single[1]])
 
-        def measure(single: tuple[int, Key]) -> None:
-            if not stop():
-                self._damage(*single)
+        def measure(single: tuple[int, Key]) -> CheckFailed | None:
+            return None if stop() else self._damage(*single)
 
         with one_blas_thread(), ThreadPoolExecutor(AT_ONCE) as pool:
             results = pool.map(measure, wanted)
             try:
-                for done, _ in enumerate(results, start=1):
+                for done, failed in enumerate(results, start=1):
+                    self._tell(failed)
                     emit(self._listeners, Progress("damage", done, len(wanted)))
             except KeyboardInterrupt:
                 self._give_up()
@@ -88,7 +88,7 @@ class DamageTables:
         for number, group in enumerate(self.groups):
             key = _lossy_key(group, assignment)
             if key not in self._known[number] and any(name != KEEP for name in key):
-                self._damage(number, key)
+                self._tell(self._damage(number, key))
                 fresh = True
         return fresh
 
@@ -121,13 +121,21 @@ class DamageTables:
     def _single(self, number: int, position: int, name: str) -> Key:
         return tuple(name if i == position else KEEP for i in range(len(self.groups[number])))
 
-    def _damage(self, number: int, key: Key) -> None:
-        group = self.groups[number]
-        values = [choice.value(name) for choice, name in zip(group, key, strict=True)]
+    def _damage(self, number: int, key: Key) -> CheckFailed | None:
+        """Measures a joint value; says so where it cannot be written. May run in a thread of its own."""
+        named = [choice.value(name) for choice, name in zip(self.groups[number], key, strict=True)]
+        values = in_order(value for value in named if value is not None)
         try:
-            self._known[number][key] = max(self._measure(in_order(v for v in values if v is not None)), 0.0)
-        except RewriteFailed:
+            self._known[number][key] = max(self._measure(values), 0.0)
+        except RewriteFailed as error:
             self._known[number][key] = _IMPOSSIBLE
+            what = " and ".join(f"{value.choice} = {value.name}" for value in values)
+            return CheckFailed("rewrite", what, str(error))
+        return None
+
+    def _tell(self, failed: CheckFailed | None) -> None:
+        if failed is not None:
+            emit(self._listeners, failed)
 
     def _scope(self, number: int, group: Sequence[Choice]) -> Scope:
         table: dict[Key, Price] = {}
