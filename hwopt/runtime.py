@@ -43,7 +43,7 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         for name, value in (entries or {}).items():
             options.add_session_config_entry(name, value)
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what goes wrong is raised, and said by whoever catches it
         data = model if isinstance(model, bytes) else ir.to_proto(model).SerializeToString(deterministic=True)
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(
