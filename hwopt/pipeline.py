@@ -10,6 +10,7 @@ from typing import Unpack
 import onnx_ir as ir
 
 from hwopt.assess import assess
+from hwopt.debug.dumps import dumping
 from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.finish import in_precision, judged, tuned
@@ -66,7 +67,8 @@ def optimize(
     or an iterable of arrays (`calibration_stream.calibration_of`). output: OUT.onnx; its siblings
     OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
     rewrites are made. write_plan: a file for the plan alone, written in a dry run, too: to be edited and
-    replayed. stop: asked between the steps of the search; once it says True, the best plan so
+    replayed. dump_dir: a new folder for the model after each pass (`hwopt.debug.dumps`), or after each
+    step (dump_each). stop: asked between the steps of the search; once it says True, the best plan so
     far is made, as at the end of a time limit. options: see `hwopt.settings.Options`.
 
     Raises BadInput for anything that cannot be used, before anything is written;
@@ -84,10 +86,11 @@ def optimize(
     if plan_file is not None:
         refuse_to_overwrite(plan_file, force)
     timings = Timings()
-    with saved_when_interrupted(out) as so_far:
-        told: Listeners = (timings, so_far, *listeners)
+    with saved_when_interrupted(out) as so_far, dumping(dump_dir, dump_each, force) as dumps:
+        told: Listeners = (timings, so_far, *dumps.listeners, *listeners)
         with stage(told, "load"):
             so_far.work = work = open_work(model, target, chosen, calib, labels, preprocess, ending)
+            dumps.begin(work)
         with stage(told, "find"):
             so_far.found = found = find(work, told)
         with stage(told, "price"):
@@ -106,6 +109,7 @@ def optimize(
             settled = judged(work, found.choices, data, settled)
         with stage(told, "quantise"):
             settled = in_precision(work, settled, told)
+        dumps.deliver(settled.delivered)
         result_plan = make_plan(work, found, settled)
         with place_for(out, force) as place:
             checker = write_model(work, settled, place.onnx)
