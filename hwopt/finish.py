@@ -11,6 +11,7 @@ from hwopt.decide import Decision, broken
 from hwopt.errors import BudgetNotMet
 from hwopt.judge import better
 from hwopt.link import suffered
+from hwopt.provenance import note_made
 from hwopt.quantize import quantised
 from hwopt.replay import is_lossy
 from hwopt.resolution import at_resolution, changed_sizes
@@ -44,6 +45,7 @@ def tuned(
         return settled.noted(f"{steps} gradient steps were tried and left out: {reason}")
     samples = data.reference.training(range(len(data.reference.calibration.folds)))
     model = tune(data.reference, settled.model, samples, seed=work.settings.seed, steps=steps)
+    note_made(settled.model, model, "tuned")
     emit(listeners, ModelMade("tune", model))
     settled = replace(settled, decision=replace(plan, damage=damage), tuned=steps)
     return measured_anew(work, settled, model)

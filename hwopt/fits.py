@@ -30,7 +30,7 @@ from hwopt.fits_constants import Constant, fitted_constants, with_constants
 from hwopt.ir import model_bytes
 from hwopt.nodes import Array
 from hwopt.oracles.cache import default_folder
-from hwopt.provenance import REWRITES, SOURCES
+from hwopt.provenance import forget
 from hwopt.repair.effort import Effort
 from hwopt.repair.marks import fit_of, origin_of
 from hwopt.repair.reference import Reference
@@ -93,9 +93,7 @@ def model_digest(model: ir.Model) -> str:
     Raises BadInput where the model is over 2 GB.
     """
     plain = model.clone()
-    for node in plain.graph:
-        for key in (SOURCES, REWRITES):
-            node.metadata_props.pop(key, None)
+    forget(plain)
     return hashlib.sha256(model_bytes(plain)).hexdigest()
 
 

@@ -28,6 +28,7 @@ from hwopt.held import (
     tightened,
 )
 from hwopt.propose import propose, trade_off
+from hwopt.provenance import note_made
 from hwopt.refusal import refused
 from hwopt.repair.reference import Reference
 from hwopt.rewrite import carry_out_steps, chosen_values, rewrite
@@ -158,7 +159,9 @@ def carry_out(
     model = carry_out_steps(base, values, listeners)
     if data is not None and any(value.risk != Risk.EXACT for value in values):
         seed = work.settings.seed
+        structure = model
         model = fitted(data.reference, model, values, seed=seed, effort=WRITTEN_EFFORT, listeners=listeners)
+        note_made(structure, model, "repaired")
         emit(listeners, ModelMade("repair", model))
     after, oracle_after, checked = _weighed(work, model, targets, oracle_before)
     return Settled(decision, model, after, oracle_before, oracle_after, checked)
