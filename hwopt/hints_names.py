@@ -41,10 +41,7 @@ class Book:
         key: where the name stands. value: what is said of the choice, which may tell two
         choices of one node apart. Raises BadInput where there is none, or more than one.
         """
-        if name in self.choices:
-            return self.choices[name]
-        begun = [choice for id, choice in self.choices.items() if id.startswith(name)]
-        found = begun or self._around(name)
+        found = self.named(name)
         if len(found) > 1 and value is not None:
             found = [c for c in found if value in (KEEP, *(v.name for v in c.values))] or found
         if len(found) > 1:
@@ -53,9 +50,13 @@ class Book:
             return found[0]
         if not found:
             raise self.wrong(key, f"names no choice of this model{self._nearest(name)}")
-        ids = ", ".join(choice.id for choice in found[:_LISTED])
-        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        raise self.wrong(key, f"may mean {ids}{more}: write one of these ids")
+        raise self.wrong(key, f"may mean {listed(found)}: write one of these ids")
+
+    def named(self, name: str) -> list[Choice]:
+        """The choice of that id, else all whose ids begin like that, else all about a node of that name."""
+        if name in self.choices:
+            return [self.choices[name]]
+        return [choice for id, choice in self.choices.items() if id.startswith(name)] or self._around(name)
 
     def places(self, node: str, key: str) -> frozenset[str]:
         """The places of a node, by its name or by a place. Raises BadInput where the model has none."""
@@ -97,6 +98,12 @@ class Book:
         if name.startswith("canonical:") and not any(id.startswith("canonical:") for id in self.choices):
             return ": folds are exact and made first; --disable canonicalize leaves them out"
         return f"; {guess(name, [*self.choices, *self.nodes])}".rstrip("; ")
+
+
+def listed(choices: Sequence[Choice]) -> str:
+    """The first ids of some choices, for a message."""
+    more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+    return ", ".join(choice.id for choice in choices[:_LISTED]) + more
 
 
 def node_names(model: ir.Model) -> dict[str, frozenset[str]]:
