@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+from hwopt.cli_bar import bars
+
 Tell = Callable[[int, str], None]  # (units done, what to say beside them)
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -26,29 +28,8 @@ def meter(label: str, total: int, quiet: bool) -> Iterator[Tell]:
 
 @contextmanager
 def _bar(label: str, total: int) -> Iterator[Tell]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        SpinnerColumn(),
-        TextColumn(label),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
     started = monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with bars("{task.fields[note]}") as display:
         task = display.add_task(label, total=total or None, note="")
 
         def tell(done: int, note: str) -> None:

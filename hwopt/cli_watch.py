@@ -8,28 +8,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, TextIO
 
 from hwopt import trace
+from hwopt.cli_bar import bars
+from hwopt.cli_lines import Lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-# The level of HWOPT_DEBUG from which an event is logged: 1 stages, 2 what was done, 3 what was
-# offered, 4 everything.
-_LEVELS: dict[type[object], int] = {
-    trace.StageStarted: 1,
-    trace.StageDone: 1,
-    trace.CheckFailed: 1,
-    trace.BetterPlan: 1,
-    trace.RewriteApplied: 2,
-    trace.PassDone: 2,
-    trace.ValueFound: 3,
-    trace.RepairFitted: 3,
-}
-_ALL = 4
 # What people read in the place of a step's name.
 _WORDS = {
     "load": "loading",
@@ -50,16 +39,23 @@ _WITH_BEST = ("search", "decide")  # lines that say what the best plan so far is
 
 
 class LogListener:
-    """Writes one line per event, up to a level of detail (HWOPT_DEBUG)."""
+    """Writes one line per event, up to a level of detail (HWOPT_DEBUG), with the seconds since the start.
+
+    A log that nobody reads any more (`2>&1 | head`) goes silent; it does not end the run.
+    """
 
     def __init__(self, level: int, stream: TextIO) -> None:
         self._level = level
         self._stream = stream
         self._start = perf_counter()
+        self._lines = Lines(level)
 
     def __call__(self, event: trace.Event, /) -> None:
-        if _LEVELS.get(type(event), _ALL) <= self._level:
-            self._stream.write(f"[{perf_counter() - self._start:8.2f}s] {event}\n")
+        line = self._lines.of(event)
+        if line is None or line[0] > self._level:
+            return
+        with suppress(OSError):
+            self._stream.write(f"[{perf_counter() - self._start:8.2f}s] {line[1]}\n")
 
 
 class ProgressListener:
@@ -108,20 +104,7 @@ def watching(quiet: bool, debug: int) -> Iterator[trace.Listeners]:
     if quiet or not sys.stderr.isatty():
         yield ()
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    times = (TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+    with bars() as display:
         yield (ProgressListener(display),)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from hwopt import cli, cli_watch, trace
 from hwopt.errors import BudgetNotMet, HwoptError, RewriteFailed
+from hwopt.estimate import Estimate, Source
 
 
 def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
@@ -54,8 +56,9 @@ def test_a_bug_is_exit_3_and_leaves_a_reproducer(
     folder = Path(line.rsplit(" ", 1)[1].strip())
     assert folder.parent == tmp_path
     assert type(error).__name__ in (folder / "traceback.txt").read_text()
-    assert "hwopt passes list" in (folder / "command.txt").read_text()
-    assert "numpy" in (folder / "versions.txt").read_text()
+    facts = json.loads((folder / "error.json").read_text())
+    assert facts["command"] == "hwopt passes list"
+    assert "numpy" in facts["versions"]
 
 
 def test_the_log_shows_more_at_each_level() -> None:
@@ -63,7 +66,7 @@ def test_the_log_shows_more_at_each_level() -> None:
     events: list[trace.Event] = [
         trace.StageStarted("load"),
         trace.RewriteApplied(1, "densify_depthwise", "form-1", "dense", 10, 10, model),
-        trace.ValueFound("densify_depthwise", "form-1", "dense"),
+        trace.ValuePriced("form-1", "dense", Estimate(7.0, 1.0, Source.PREDICTED)),
         trace.PlaceSkipped("fuse_ibn", "conv_1", "weight is not a constant"),
     ]
     counts = []
