@@ -1,0 +1,120 @@
+"""Which tensor of a model is which tensor of its rewritten form."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from hwopt.nodes import is_op, label
+from hwopt.provenance import Channels, channels_of, sources_of
+
+BY_NAME = "name"
+BY_SOURCES = "sources"  # the nodes that make them: what `hwopt.sources` in the file says, or their names
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A tensor of each model that should hold the same numbers. how: why they are thought to.
+
+    channels: which of the first model's are left in the second, where it says so.
+    """
+
+    one: ir.Value
+    two: ir.Value
+    how: str
+    channels: Channels | None = None
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """pairs: in the order of the first model. alone: tensors that the other model lacks, by model."""
+
+    pairs: tuple[Pair, ...]
+    alone: tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
+    """Pairs what nodes of the main graphs compute: by name, else by the nodes that it comes from.
+
+    Constants, and what nothing reads, are left out. Tensors of nested graphs are not looked at.
+    """
+    ours, theirs = list(computed(one)), list(computed(two))
+    named = {str(value.name): value for value in theirs}
+    found = {value: _pair(value, named[n], BY_NAME) for value in ours if (n := str(value.name)) in named}
+    taken = {pair.two for pair in found.values()}
+    for left, right in _by_sources(one, two):
+        if left not in found and right not in taken:
+            found[left] = _pair(left, right, BY_SOURCES)
+            taken.add(right)
+    return Pairing(
+        tuple(found[value] for value in ours if value in found),
+        (
+            tuple(str(value.name) for value in ours if value not in found),
+            tuple(str(value.name) for value in theirs if value not in taken),
+        ),
+    )
+
+
+def _pair(one: ir.Value, two: ir.Value, how: str) -> Pair:
+    producer = two.producer()
+    resized = {} if producer is None else channels_of(producer)
+    return Pair(one, two, how, resized.get(str(two.name)))
+
+
+def computed(model: ir.Model) -> Iterator[ir.Value]:
+    """Every tensor that a node of the main graph computes for somebody, in the order of the graph."""
+    for node in model.graph:
+        if is_op(node, "Constant"):
+            continue
+        for value in node.outputs:
+            if value.name and is_tensor(value) and (value.uses() or value.is_graph_output()):
+                yield value
+
+
+def is_tensor(value: ir.Value) -> bool:
+    """Whether a value is a tensor, as far as anything says; sequences and optional values are not."""
+    producer = value.producer()
+    if value.type is not None:
+        return isinstance(value.type, ir.TensorType)
+    return not is_op(producer, *_NO_TENSORS)
+
+
+_NO_TENSORS = (
+    "Optional", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceMap",
+    "SplitToSequence",
+)  # fmt: skip
+
+
+def _by_sources(one: ir.Model, two: ir.Model) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """What leaves the nodes that came from the same nodes, where it is plain which is which."""
+    known: dict[str, list[ir.Node]] = defaultdict(list)
+    for node in one.graph:
+        known[label(node)].append(node)
+    groups: dict[tuple[str, ...], list[ir.Node]] = defaultdict(list)
+    for node in two.graph:
+        groups[sources_of(node)].append(node)
+    for sources, nodes in groups.items():
+        origin = [node for name in sources for node in known.get(name, ()) if len(known[name]) == 1]
+        if len(origin) == len(sources):
+            yield from _matched(origin, nodes)
+
+
+def _matched(origin: Sequence[ir.Node], nodes: Sequence[ir.Node]) -> Iterator[tuple[ir.Value, ir.Value]]:
+    left, right = _exits(origin), _exits(nodes)
+    same_kind = len(origin) == len(nodes) == 1 and origin[0].op_type == nodes[0].op_type
+    if len(left) == len(right) and (len(left) == 1 or same_kind):
+        yield from zip(left, right, strict=True)
+
+
+def _exits(nodes: Sequence[ir.Node]) -> list[ir.Value]:
+    """What these nodes compute for others."""
+    inside = set(nodes)
+    return [
+        value
+        for node in nodes
+        for value in node.outputs
+        if value.is_graph_output() or any(use.node not in inside for use in value.uses())
+    ]

@@ -1,0 +1,198 @@
+"""Two models in lock-step, each run piece by piece; a pair of tensors is compared as soon as both are there.
+
+A tensor is computed up to four times: by the first model, by the first model from inputs that were moved by
+one unit in their last place (its own noise), by the second model, and, where that reads something else than
+the first, by the second model's piece from what the first computed (its own part of the difference). Nothing
+is held longer than somebody needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from hwopt.debug.compare_stats import Gap, gap
+from hwopt.debug.compare_tolerance import Tolerance, own_noise
+from hwopt.debug.layers_pairs import Pair
+from hwopt.debug.layers_plan import Piece, plan_pieces
+from hwopt.debug.layers_run import PieceFailed, Runner, Values
+from hwopt.nodes import Array
+from hwopt.provenance import Channels
+from hwopt.verify import nudged
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was found at one pair.
+
+    own: the gap that is left where the second model's piece reads what the first computed; None where that
+    could not be tried. pieces: of both models, whose nodes made it.
+    """
+
+    pair: Pair
+    gap: Gap
+    noise: float
+    limit: float
+    own: Gap | None
+    pieces: tuple[Piece, Piece]
+
+
+@dataclass(frozen=True, eq=False)
+class Unseen:
+    """A pair that could not be compared, and why."""
+
+    pair: Pair
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One model of the two, cut at its tensors of the pairs."""
+
+    model: ir.Model
+    feeds: Values
+    pieces: Sequence[Piece]
+
+    @classmethod
+    def of(cls, model: ir.Model, feeds: Mapping[str, Array], targets: Sequence[ir.Value]) -> Side:
+        """feeds: by name of the model's own inputs."""
+        known = {value: feeds[name] for value in model.graph.inputs if (name := str(value.name)) in feeds}
+        return cls(model, known, plan_pieces(model, targets))
+
+
+def walk(one: Side, two: Side, pairs: Sequence[Pair], allowed: Tolerance) -> Iterator[Seen | Unseen]:
+    """Every pair, in their order, which is that of the first model."""
+    states = _States(one, two, pairs, allowed.wants_noise)
+    for number, pair in enumerate(pairs):
+        reason = states.advance_first(number)
+        reason = states.advance_second(number) or reason
+        yield Unseen(pair, reason) if reason else states.compared(number, allowed)
+        states.forget(number)
+
+
+class _States:
+    """What both models have computed so far and what is still needed."""
+
+    def __init__(self, one: Side, two: Side, pairs: Sequence[Pair], noise: bool) -> None:
+        self._one, self._two, self._pairs = one, two, pairs
+        self._first, self._second = dict(one.feeds), dict(two.feeds)
+        self._moved = {value: nudged(array) for value, array in one.feeds.items()} if noise else {}
+        self._noise = noise
+        self._pair_of = {pair.two: pair for pair in pairs}
+        self._alike = set(two.feeds)  # values of the second model that are those of the first, bit by bit
+        self._own: Array | None = None  # the second model's tensor, computed from what the first one has
+        self._last_first, self._last_second = self._last_uses()
+
+    def _last_uses(self) -> tuple[dict[ir.Value, int], dict[ir.Value, int]]:
+        """By value of each model the number of the last pair that it is needed for."""
+        first, second = dict[ir.Value, int](), dict[ir.Value, int]()
+        for number, pair in enumerate(self._pairs):
+            read = self._two.pieces[number].reads
+            ours = [self._pair_of[value].one for value in read if value in self._pair_of]
+            first |= dict.fromkeys([*self._one.pieces[number].reads, *ours, pair.one], number)
+            second |= dict.fromkeys([*read, pair.two], number)
+        return first, second
+
+    def advance_first(self, number: int) -> str:
+        """Runs the first model up to this pair. Why it cannot, or ""."""
+        piece = self._one.pieces[number]
+        try:
+            if piece.nodes:
+                runner = Runner(self._one.model, piece, self._first)
+                made = runner.run(self._first)
+                if self._noise:
+                    self._moved |= runner.run(self._moved)
+                self._first |= made
+        except PieceFailed as error:
+            return str(error)
+        return "" if self._pairs[number].one in self._first else "it was not computed"
+
+    def advance_second(self, number: int) -> str:
+        """Runs the second model up to this pair. Why it cannot, or ""."""
+        piece, wanted, self._own = self._two.pieces[number], self._pairs[number].two, None
+        try:
+            if piece.nodes:
+                runner = Runner(self._two.model, piece, self._second)
+                made = runner.run(self._second)
+                reads = self._as_first_has(piece) if wanted in piece.makes else None
+                if reads is not None:
+                    self._own = runner.run(reads)[wanted]
+                self._second |= made
+        except PieceFailed as error:
+            return f"in the second model: {error}"
+        return "" if wanted in self._second else "in the second model: it was not computed"
+
+    def _as_first_has(self, piece: Piece) -> Values | None:
+        """What the piece reads, as the first model computed it; None where that is the same, or unknown."""
+        if all(value in self._alike for value in piece.reads):
+            return None
+        found: Values = {}
+        for value in piece.reads:
+            pair = self._pair_of.get(value)
+            theirs = self._second[value]
+            ours = theirs if value in self._alike else None if pair is None else self._first.get(pair.one)
+            channels = None if pair is None else pair.channels
+            merged = None if ours is None else as_second(ours, theirs, channels)
+            if merged is None:
+                return None
+            found[value] = merged
+        return found
+
+    def compared(self, number: int, allowed: Tolerance) -> Seen:
+        """The statistics of this pair."""
+        pair, pieces = self._pairs[number], (self._one.pieces[number], self._two.pieces[number])
+        ours, theirs = self._first[pair.one], self._second[pair.two]
+        noise = own_noise(ours, self._moved[pair.one]) if self._noise else 0.0
+        found = gap(*alike_channels(ours, theirs, pair.channels))
+        untouched = pieces[1].nodes and all(value in self._alike for value in pieces[1].reads)
+        own = found if untouched else None
+        if self._own is not None:
+            own = gap(*alike_channels(ours, self._own, pair.channels))
+        if not found.different and found.shapes[0] == found.shapes[1] and ours.shape == theirs.shape:
+            self._alike.add(pair.two)
+        return Seen(pair, found, noise, allowed.limit(ours, noise), own, pieces)
+
+    def forget(self, number: int) -> None:
+        """Lets go of what no later pair needs."""
+        self._own = None
+        for known, last in (
+            (self._first, self._last_first),
+            (self._moved, self._last_first),
+            (self._second, self._last_second),
+        ):
+            for value in [value for value in known if last.get(value, -1) <= number]:
+                del known[value]
+
+
+def alike_channels(one: Array, two: Array, channels: Channels | None) -> tuple[Array, Array]:
+    """What both hold of a tensor that was resized in the second model; both as they are where it was not."""
+    if channels is None or not _fits(one, two, channels):
+        return one, two
+    kept = np.array([index for index in channels.kept if index >= 0], np.int64)
+    places = np.array([place for place, index in enumerate(channels.kept) if index >= 0], np.int64)
+    return np.take(one, kept, channels.axis), np.take(two, places, channels.axis)
+
+
+def as_second(one: Array, two: Array, channels: Channels | None) -> Array | None:
+    """The first model's tensor in the second's form, new channels as there; None where it cannot be had."""
+    if one.dtype != two.dtype:
+        return None
+    if channels is None or not _fits(one, two, channels):
+        return one if one.shape == two.shape else None
+    kept = [index for index in channels.kept if index >= 0]
+    merged = two.copy()
+    places = [place for place, index in enumerate(channels.kept) if index >= 0]
+    merged[(slice(None),) * channels.axis + (places,)] = np.take(one, kept, channels.axis)
+    return merged
+
+
+def _fits(one: Array, two: Array, channels: Channels) -> bool:
+    """Whether the file speaks the truth about how a tensor was resized."""
+    axis, kept = channels.axis, channels.kept
+    if not 0 <= axis < min(one.ndim, two.ndim) or len(kept) != two.shape[axis]:
+        return False
+    rest = one.shape[:axis] == two.shape[:axis] and one.shape[axis + 1 :] == two.shape[axis + 1 :]
+    return rest and max(kept, default=-1) < one.shape[axis]
