@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from hwopt import __version__, cli_show
+from hwopt import __version__, cli_compare, cli_show
 from hwopt.cli_common import command_line, names_of, print_json, running, shapes_of
 from hwopt.cli_fit import targets_app
 from hwopt.cli_options import (
@@ -239,6 +239,9 @@ def analyze(
         print_json(report)
     else:
         cli_show.show_analysis(report)
+
+
+app.command("compare")(cli_compare.compare)
 
 
 @passes_app.command("list")
