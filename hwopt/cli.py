@@ -70,7 +70,7 @@ from hwopt.cli_options import (
     Tune,
     WritePlan,
 )
-from hwopt.errors import BadInput, HwoptError, Interrupted
+from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.report.jsonable import encode, json_text
 
@@ -306,12 +306,24 @@ def _complain(failure: HwoptError, as_json: bool) -> int:
     return failure.exit_code
 
 
-def _bug(error: BaseException, arguments: Sequence[str]) -> HwoptError:
-    from hwopt.crash import write_reproducer
+def _bug(error: Exception, arguments: Sequence[str]) -> HwoptError:
+    """The error as one line that names its folder; a run that has more to show has written one already."""
+    failure = error if isinstance(error, HwoptError) else InternalError(error)
+    if REPRODUCER not in failure.details:
+        try:
+            from hwopt.debug.incident import Asked, Incident
+            from hwopt.debug.reproducer import with_folder
 
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    folder = write_reproducer(error, arguments)
-    return HwoptError(f"a bug in hwopt: {what}; what is needed to reproduce it is in {folder}")
+            with_folder(failure, Incident(error, Asked(shlex.join(["hwopt", *arguments]))))
+        except Exception:  # what cannot even be imported may be the very bug
+            failure.details = {**failure.details, REPRODUCER: None}
+    kept = f"what is needed to see it again is in {failure.folder}" if failure.folder else _not_kept(failure)
+    whose = "" if isinstance(failure, PassFailed) else "a bug in hwopt: "
+    return HwoptError(f"{whose}{failure}; {kept}", failure.details)
+
+
+def _not_kept(failure: HwoptError) -> str:
+    return "; ".join(getattr(failure, "__notes__", ())) or "nothing could be kept of it"
 
 
 if __name__ == "__main__":

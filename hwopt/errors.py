@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx_ir as ir  # the command line's help needs no model
+
+REPRODUCER = "reproducer"  # key of the details: the folder
 
 
 class HwoptError(Exception):
@@ -21,6 +24,12 @@ class HwoptError(Exception):
         super().__init__(text)
         self.details: Mapping[str, object] = details or {}
 
+    @property
+    def folder(self) -> Path | None:
+        """Of a bug: where all lies that is needed to see it again; None where nothing was written."""
+        known = self.details.get(REPRODUCER)
+        return None if known is None else Path(str(known))
+
 
 class BadInput(HwoptError):
     """The user's input cannot be used: says what, where, and how to fix it. Nothing was written."""
@@ -34,10 +43,23 @@ class BudgetNotMet(HwoptError):
     exit_code = 1
 
 
-class RewriteFailed(HwoptError):
-    """A rewrite broke an invariant of the model: a bug in hwopt, never the user's fault."""
+class InternalError(HwoptError):
+    """Anything that nobody foresaw: a bug in hwopt. What was raised is its `__cause__`."""
 
     exit_code = 3
+
+    def __init__(self, cause: BaseException, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(reason_of(cause), details)
+
+
+class RewriteFailed(HwoptError):
+    """A rewrite broke an invariant of the model: a bug in hwopt, never the user's fault.
+
+    pass_name, choice, value: what was being written; "" where no single value is to blame.
+    """
+
+    exit_code = 3
+    pass_name = choice = value = ""
 
 
 class PassFailed(HwoptError):
@@ -52,8 +74,7 @@ class PassFailed(HwoptError):
         self, pass_name: str, cause: Exception, model: ir.Model, choice: str = "", value: str = ""
     ) -> None:
         doing = f"writing {choice} = {value}" if choice else "looking for places"
-        reason = f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__
-        super().__init__(f"pass {pass_name} broke down {doing}: {reason}")
+        super().__init__(f"pass {pass_name} broke down {doing}: {reason_of(cause)}")
         self.pass_name = pass_name
         self.model = model
         self.choice = choice
@@ -64,3 +85,8 @@ class Interrupted(HwoptError):
     """The user stopped it (Ctrl-C); the text says what was kept and how to go on."""
 
     exit_code = 130
+
+
+def reason_of(error: BaseException) -> str:
+    """The class of an error and what it says, for people."""
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import onnx_ir as ir
+
 from hwopt.errors import BadInput, Interrupted
-from hwopt.plan import Plan
+from hwopt.plan import Plan, Step
 from hwopt.replay import is_lossy
 from hwopt.report.jsonable import json_text
 from hwopt.report.write import OutputFiles, publish
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Assignment
 from hwopt.steps import Found, plan_of
-from hwopt.trace import BetterPlan, Event, StageStarted
+from hwopt.trace import BetterPlan, Event, ModelMade, RewriteApplied, StageStarted
 from hwopt.work import Work
 
 _GO_ON = "the same command goes on from here"
@@ -30,18 +32,34 @@ _KEEPING = ("load", "find")  # stages after which something was measured that is
 
 @dataclass
 class SoFar:
-    """What an interrupted run has to show: a listener, and what the chain hands it as it gets it."""
+    """What a run that ends early has to show: a listener, and what the chain hands it as it gets it.
+
+    steps: of the plan that is being carried out, folds among them. model: what they made so far.
+    """
 
     work: Work | None = None
     found: Found | None = None
     best: Assignment | None = None
     stage: str = "load"
+    steps: list[Step] = field(default_factory=list)
+    model: ir.Model | None = None
 
     def __call__(self, event: Event, /) -> None:
         if isinstance(event, StageStarted):
             self.stage = event.name
         elif isinstance(event, BetterPlan):
             self.best = event.assignment
+        elif isinstance(event, RewriteApplied):
+            step = Step(event.choice, event.pass_name, event.value, {})
+            self.steps[event.step - 1 :] = [step]  # another plan begins anew behind the folds
+            self.model = event.model
+        elif isinstance(event, ModelMade):
+            self.model = event.model
+
+    def begin(self, work: Work) -> None:
+        """Forgets what was found: the run looks for its plan anew, with other material."""
+        self.work, self.found, self.best, self.model = work, None, None, None
+        self.steps.clear()
 
     def plan(self) -> Plan | None:
         """The best plan that was found, as a replay reads it; None where there is none yet."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
 import onnx_ir as ir
 
 from hwopt.assess import assess
-from hwopt.debug.dumps import dumping
+from hwopt.debug.dumps import Dumps, dumping
+from hwopt.debug.incident import Asked
+from hwopt.debug.keep_going import LeftOut, going_on, noted
+from hwopt.debug.reproducer import reproduced
 from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
-from hwopt.partial import save_plan, saved_when_interrupted
+from hwopt.partial import SoFar, save_plan, saved_when_interrupted
 from hwopt.plan import Plan
 from hwopt.price import tell_prices
 from hwopt.report.analysis import build_analysis
@@ -35,12 +39,17 @@ from hwopt.work import CalibrationLike, ModelLike, Work, open_work
 
 @dataclass(frozen=True)
 class Result:
-    """What `optimize` gives back. files: what was written, the ONNX file first; () where nothing was."""
+    """What `optimize` gives back.
+
+    files: what was written, the ONNX file first; () where nothing was. left_out: rewrites that broke the
+    run, and that it went on without (`--keep-going`).
+    """
 
     model: ir.Model
     plan: Plan
     report: Report
     files: tuple[Path, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def optimize(
@@ -73,7 +82,8 @@ def optimize(
 
     Raises BadInput for anything that cannot be used, before anything is written;
     BudgetNotMet, naming the closest plan, where the limits cannot be kept; and Interrupted on
-    Ctrl-C, with the best plan so far in OUT.partial.plan.json.
+    Ctrl-C, with the best plan so far in OUT.partial.plan.json. Where hwopt or a pass is at fault:
+    PassFailed, RewriteFailed or InternalError, whose `folder` has what is needed to see it again.
     """
     chosen = settings(**options)
     ending = Stop(chosen.time_limit, stop)
@@ -85,43 +95,80 @@ def optimize(
     plan_file = None if write_plan is None else Path(write_plan)
     if plan_file is not None:
         refuse_to_overwrite(plan_file, force)
+    asked = Asked(
+        command,
+        model,
+        target,
+        calib,
+        labels,
+        preprocess,
+        None if dump_dir is None else Path(dump_dir),
+        options,
+    )
     timings = Timings()
-    with saved_when_interrupted(out) as so_far, dumping(dump_dir, dump_each, force) as dumps:
+    with (
+        saved_when_interrupted(out) as so_far,
+        reproduced(asked, so_far),
+        dumping(dump_dir, dump_each, force) as dumps,
+    ):
         told: Listeners = (timings, so_far, *dumps.listeners, *listeners)
         with stage(told, "load"):
-            so_far.work = work = open_work(model, target, chosen, calib, labels, preprocess, ending)
-            dumps.begin(work)
-        with stage(told, "find"):
-            so_far.found = found = find(work, told)
-        with stage(told, "price"):
-            problem, data = price_choices(work, found, told)
-            tell_prices(problem, told)
-        with stage(told, "search"):
-            try:
-                settled = choose(work, found, problem, data, told)
-            except BudgetNotMet as error:
-                raise with_candidate(work, found, problem, data, out, error, told) from None
-        with stage(told, "tune"):
-            settled = tuned(work, found.choices, data, settled, told)
-        with stage(told, "verify"):
-            settled, changes = verify(work, found, settled, told)
-        with stage(told, "judge"):
-            settled = judged(work, found.choices, data, settled)
-        with stage(told, "quantise"):
-            settled = in_precision(work, settled, told)
-        dumps.deliver(settled.delivered)
-        result_plan = make_plan(work, found, settled)
-        with place_for(out, force) as place:
-            checker = write_model(work, settled, place.onnx)
-            check_written(work, settled, place.onnx)
-            report = build_report(
-                Findings(work, found.folds, found.orders, found.skipped, problem, settled, changes, checker,
-                         command, timings)
-            )  # fmt: skip
-            files = () if out is None else place.publish(result_plan.to_json(), report)
-            if plan_file is not None:
-                save_plan(result_plan, plan_file)
-        return Result(settled.delivered, result_plan, report, files)
+            work = open_work(model, target, chosen, calib, labels, preprocess, ending)
+        run = _Run(out, force, plan_file, command, timings, so_far, dumps, told)
+        return going_on(work, asked, so_far, told, partial(_chain, run))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a run writes where, and who is told of it. out, plan_file: None where it is not wanted."""
+
+    out: Path | None
+    force: bool
+    plan_file: Path | None
+    command: str
+    timings: Timings
+    so_far: SoFar
+    dumps: Dumps
+    told: Listeners
+
+
+def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
+    """From what was loaded to what is written. left: rewrites that the run goes on without."""
+    told, so_far = run.told, run.so_far
+    run.dumps.begin(work)
+    with stage(told, "find"):
+        so_far.found = found = find(work, told)
+    with stage(told, "price"):
+        problem, data = price_choices(work, found, told)
+        tell_prices(problem, told)
+    with stage(told, "search"):
+        try:
+            settled = choose(work, found, problem, data, told)
+        except BudgetNotMet as error:
+            raise with_candidate(work, found, problem, data, run.out, error, told) from None
+    with stage(told, "tune"):
+        settled = tuned(work, found.choices, data, settled, told)
+    with stage(told, "verify"):
+        settled, changes = verify(work, found, settled, told)
+    with stage(told, "judge"):
+        settled = judged(work, found.choices, data, settled)
+    with stage(told, "quantise"):
+        settled = in_precision(work, settled, told)
+    run.dumps.deliver(settled.delivered)
+    settled = noted(settled, left)
+    skipped = (*found.skipped, *(one.skip() for one in left))
+    plan = make_plan(work, found, settled)
+    with stage(told, "write"), place_for(run.out, run.force) as place:
+        checker = write_model(work, settled, place.onnx)
+        check_written(work, settled, place.onnx)
+        report = build_report(
+            Findings(work, found.folds, found.orders, skipped, problem, settled, changes, checker,
+                     run.command, run.timings)
+        )  # fmt: skip
+        files = () if run.out is None else place.publish(plan.to_json(), report)
+        if run.plan_file is not None:
+            save_plan(plan, run.plan_file)
+    return Result(settled.delivered, plan, report, files, tuple(left))
 
 
 def analyze(

@@ -101,6 +101,9 @@ def apply_value(model: ir.Model, value: Value, before: Callable[[], ir.Model]) -
     """
     try:
         value.rewrite(model)
+    except RewriteFailed as error:
+        error.pass_name, error.choice, error.value = value.pass_name, value.choice, value.name
+        raise
     except HwoptError:
         raise
     except Exception as error:

@@ -1,0 +1,242 @@
+"""`--keep-going`: a rewrite that breaks down, or turns out to be wrong, is left out, and the run begins anew.
+
+Anew from looking for rewrites: with that value barred, so the result is the one of a run in which nobody
+offered it. What was measured is in the cache, which makes the next round quick. Nothing wrong is delivered on
+the way: every round ends with the same checks as a run without this option.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import onnx_ir as ir
+
+from hwopt.choice import Pass, Skip, Value
+from hwopt.debug.incident import Asked, Incident, incident_of
+from hwopt.debug.objection import first_wrong
+from hwopt.debug.reproducer import with_folder
+from hwopt.errors import BadInput, BudgetNotMet, HwoptError, PassFailed, RewriteFailed, reason_of
+from hwopt.nodes import label
+from hwopt.partial import SoFar
+from hwopt.places import has_place, place_of
+from hwopt.rewrite import rewrite
+from hwopt.settle import Settled
+from hwopt.steps import plan_of
+from hwopt.target import Target
+from hwopt.trace import CheckFailed, ListenerFailed, Listeners, emit
+from hwopt.work import Work
+
+MAX_ROUNDS = 30
+MAX_WRONG = 3  # values of one pass; after that nobody trusts its others
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A rewrite that a run went on without. choice, value: "" where all of the pass was left out.
+
+    node: label of the first node that it is about. folder: what is needed to see it again; "" for none.
+    wrong: it did not raise, but the model was none that could be delivered.
+    """
+
+    pass_name: str
+    choice: str
+    value: str
+    node: str
+    reason: str
+    folder: str
+    wrong: bool = False
+
+    @property
+    def what(self) -> str:
+        """The rewrite, for people."""
+        if not self.choice:
+            return f"pass {self.pass_name}"
+        return f"{self.choice} = {self.value} (pass {self.pass_name})"
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        where = f"; what is needed to see it again is in {self.folder}" if self.folder else ""
+        return f"{self.what} was left out: {self.reason}{where}"
+
+    def skip(self) -> Skip:
+        """As a row of the report."""
+        return Skip(
+            self.pass_name, self.node or self.choice or "-", f"left out by --keep-going: {self.reason}"
+        )
+
+
+@dataclass(frozen=True)
+class Without(Pass):
+    """A pass that does not offer some of its values."""
+
+    inner: Pass
+    barred: frozenset[tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        for name in ("name", "stage", "risk", "summary", "changes_interface"):
+            object.__setattr__(self, name, getattr(self.inner, name))
+
+    def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
+        for item in self.inner.values(model, target):
+            if not isinstance(item, Value) or (item.choice, item.name) not in self.barred:
+                yield item
+
+
+def going_on(
+    work: Work, asked: Asked, so_far: SoFar, listeners: Listeners, run: Callable[[Work, Sequence[LeftOut]], T]
+) -> T:
+    """What a run gives; with `--keep-going`, what it gives without the rewrites that break it.
+
+    run: is handed its material and what was left out of it. Raises what it raises, where no rewrite
+    can be blamed for that.
+    """
+    left: tuple[LeftOut, ...] = ()
+    for _ in range(MAX_ROUNDS):
+        material = without(work, left)
+        so_far.begin(material)
+        try:
+            return run(material, left)
+        except (BadInput, BudgetNotMet) as error:
+            if not left:
+                raise
+            text = f"{error} ({'; '.join(one.text for one in left)})"
+            raise type(error)(text, error.details) from None
+        except Exception as error:
+            fresh = blamed(error, asked, so_far, left) if work.settings.keep_going else ()
+            if not fresh:
+                raise
+        for one in fresh:
+            emit(listeners, CheckFailed("rewrite", one.what, one.reason))
+        left = (*left, *fresh)
+    names = ",".join(dict.fromkeys(one.pass_name for one in left))
+    raise HwoptError(
+        f"{len(left)} rewrites were left out, and there is one more that breaks: try --disable {names}"
+    )
+
+
+def without(work: Work, left: Sequence[LeftOut]) -> Work:
+    """The same material with passes that do not offer what was left out, and a plan without it."""
+    whole = {one.pass_name for one in left if not one.choice}
+    barred = frozenset((one.choice, one.value) for one in left if one.choice)
+    passes = tuple(Without(item, barred) for item in work.passes if item.name not in whole)
+    plan = work.replayed
+    if plan is not None:
+        kept = [s for s in plan.steps if s.pass_name not in whole and (s.choice, s.value) not in barred]
+        plan = replace(plan, steps=tuple(kept))
+    return replace(work, passes=passes, replayed=plan) if left else work
+
+
+def noted(settled: Settled, left: Sequence[LeftOut]) -> Settled:
+    """The result with a note on everything that was left out."""
+    for one in left:
+        settled = settled.noted(one.text)
+    return settled
+
+
+def blamed(error: Exception, asked: Asked, so_far: SoFar, left: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """What to leave out, so that this does not happen again; () where no rewrite can be blamed.
+
+    A folder is written for each that broke the run or is wrong; not for others that are found on the way.
+    """
+    if isinstance(error, PassFailed | RewriteFailed) and error.pass_name:
+        first = _left_out(error, _why(error), incident_of(error, asked, so_far), so_far)
+        fresh = (first, *_alike(error, so_far, first))
+    elif isinstance(error, ListenerFailed):
+        fresh = ()
+    else:
+        wrong = tuple(_wrong(asked, so_far))
+        fresh = (*wrong, *_distrusted([*left, *wrong]))
+    known = {(one.pass_name, one.choice, one.value) for one in left}
+    return tuple(one for one in fresh if (one.pass_name, one.choice, one.value) not in known)
+
+
+def _why(error: PassFailed | RewriteFailed) -> str:
+    if isinstance(error, RewriteFailed):
+        return f"it cannot be written: {error}"
+    doing = "" if error.choice else " looking for places"
+    return f"it broke down{doing}: {reason_of(error.__cause__ or error)}"
+
+
+def _alike(error: PassFailed | RewriteFailed, so_far: SoFar, first: LeftOut) -> Iterator[LeftOut]:
+    """Other values of the pass that break down by themselves too: one round for all of them."""
+    if not isinstance(error, PassFailed) or not error.choice:
+        return
+    found = so_far.found
+    base = error.model if found is None else found.base
+    for value in _offered(error, so_far):
+        if (value.choice, value.name) == (first.choice, first.value):
+            continue
+        try:
+            rewrite(base, [value])
+        except PassFailed as again:
+            node, why = _node(so_far, value.choice), f"{_why(again)}, as did {first.choice} = {first.value}"
+            yield replace(first, choice=value.choice, value=value.name, node=node, reason=why)
+        except HwoptError:
+            continue  # it does not fit here: no bug
+
+
+def _offered(error: PassFailed, so_far: SoFar) -> list[Value]:
+    """What the pass that broke down offers, where it did."""
+    if so_far.found is not None:
+        offered = [value for choice in so_far.found.choices for value in choice.values]
+        return [value for value in offered if value.pass_name == error.pass_name]
+    work = so_far.work
+    passes = () if work is None else tuple(item for item in work.passes if item.name == error.pass_name)
+    return [v for item in passes for v in item.values(error.model, work.target) if isinstance(v, Value)]
+
+
+def _wrong(asked: Asked, so_far: SoFar) -> Iterator[LeftOut]:
+    """The values of the plan that cannot be in it, found one after the other."""
+    work, values = so_far.work, _values(so_far)
+    while work is not None and (found := first_wrong(work, values)):
+        value = found.culprit
+        error = RewriteFailed(
+            f"{value.choice} = {value.name} (pass {value.pass_name}) is wrong: {found.reason}"
+        )
+        error.pass_name, error.choice, error.value = value.pass_name, value.choice, value.name
+        plan = plan_of(work, found.values, 0)
+        incident = Incident(error, asked, so_far.stage, work, plan, found.before, found.after)
+        yield replace(_left_out(error, found.reason, incident, so_far), wrong=True)
+        values.remove(value)
+
+
+def _values(so_far: SoFar) -> list[Value]:
+    """The values of the plan that was carried out."""
+    found = so_far.found
+    if found is None:
+        return []
+    offered = [*found.folds, *(value for choice in found.choices for value in choice.values)]
+    known = {(value.choice, value.name): value for value in offered}
+    names = [(step.choice, step.value) for step in so_far.steps]
+    return [known[name] for name in names if name in known]
+
+
+def _distrusted(left: Sequence[LeftOut]) -> Iterator[LeftOut]:
+    """Passes of which too many values were wrong."""
+    for name, wrong in Counter(one.pass_name for one in left if one.wrong).items():
+        if wrong >= MAX_WRONG:
+            yield LeftOut(name, "", "", "", f"{wrong} of its values were wrong", "")
+
+
+def _left_out(error: PassFailed | RewriteFailed, why: str, incident: Incident, so_far: SoFar) -> LeftOut:
+    """What an error is about, with its folder."""
+    with_folder(error, incident)
+    folder = str(error.folder or "")
+    return LeftOut(error.pass_name, error.choice, error.value, _node(so_far, error.choice), why, folder)
+
+
+def _node(so_far: SoFar, choice: str) -> str:
+    """What a person recognises the place of a choice by; "" where it is not known."""
+    work, found = so_far.work, so_far.found
+    if work is None or found is None:
+        return ""
+    values = [*found.folds, *(value for one in found.choices for value in one.values)]
+    places = {place for value in values if value.choice == choice for place in value.places}
+    nodes = [node for node in work.model.graph if has_place(node) and place_of(node) in places]
+    return label(nodes[0]) if nodes else ""
