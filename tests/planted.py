@@ -37,6 +37,7 @@ NAME = "planted"
 OFF_BY = 1.0  # what the wrong value adds to every channel
 
 Rewrite = Callable[[ir.Model], None]
+Which = int | str
 
 
 class PlantedError(RuntimeError):
@@ -45,11 +46,11 @@ class PlantedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Planted(Pass):
-    """wrong, raising: convolutions by number. pair: two of them, whose values go wrong together."""
+    """wrong, raising: a convolution. pair: two of them, whose values go wrong together."""
 
-    wrong: int | None = None
-    raising: int | None = None
-    pair: tuple[int, int] | None = None
+    wrong: Which | None = None
+    raising: Which | None = None
+    pair: tuple[Which, Which] | None = None
     off_by: float = OFF_BY
     name = NAME
     stage = Stage.FORM
@@ -60,38 +61,38 @@ class Planted(Pass):
         del target
         found = list(convs(model))
         places = [place_of(conv.node) for conv in found]
+        labels = [label(conv.node) for conv in found]
         for number, place in enumerate(places):
             if found[number].output.is_graph_output():
                 yield Skip(NAME, label(found[number].node), "it ends the graph")
                 continue
-            touched = tuple(dict.fromkeys([place, *(self._partner(number, places))]))
+            which = (number, labels[number])
+            first, second = self.pair or (-1, -1)
+            partner = [p for n, p in enumerate(places) if second in which and first in (n, labels[n])]
+            touched = tuple(dict.fromkeys([place, *partner]))
             yield Value(
                 f"{NAME}-{number:03d}:{place}", Kind.FORM, "split", NAME, Risk.EXACT, self.stage, touched,
-                self._rewrite(number, place), {"convolution": number},
+                self._rewrite(which, place), {"convolution": number},
             )  # fmt: skip
 
-    def _partner(self, number: int, places: list[str]) -> list[str]:
-        first, second = self.pair or (-1, -1)
-        return [places[first]] if number == second else []
-
-    def _rewrite(self, number: int, place: str) -> Rewrite:
-        if number == self.raising:
+    def _rewrite(self, which: tuple[int, str], place: str) -> Rewrite:
+        if self.raising in which:
             return partial(_raise, place=place)
-        if number == self.wrong:
+        if self.wrong in which:
             return partial(split_bias, place=place, off_by=self.off_by)
         first, second = self.pair or (-1, -1)
-        if number == first:
+        if first in which:
             return partial(double_and_halve, place=place)
-        if number == second:
+        if second in which:
             return partial(split_and_drop_halving, place=place)
         return partial(split_bias, place=place)
 
 
 def planted(
     *,
-    wrong: int | None = None,
-    raising: int | None = None,
-    pair: tuple[int, int] | None = None,
+    wrong: Which | None = None,
+    raising: Which | None = None,
+    pair: tuple[Which, Which] | None = None,
     off_by: float = OFF_BY,
 ) -> tuple[Pass, ...]:
     """The pass, with the bugs that are asked for."""
