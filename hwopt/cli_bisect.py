@@ -1,0 +1,279 @@
+"""`hwopt bisect`: which step of a plan breaks a check, and the smallest model on which it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwopt.cli_common import command_line, debug_level, names_of, running, shapes_of
+from hwopt.cli_options import (
+    AsJson,
+    Augment,
+    Calib,
+    CostModelFile,
+    Disable,
+    Force,
+    InterfaceChange,
+    Labels,
+    MaxDivergence,
+    MaxDrop,
+    MetricName,
+    Model,
+    Passes,
+    Preprocess,
+    Quiet,
+    Shapes,
+    TargetName,
+)
+from hwopt.errors import BadInput
+from hwopt.report.jsonable import JsonObject, encode, json_text
+
+if TYPE_CHECKING:
+    from hwopt.debug.bisect import Checked
+    from hwopt.debug.bisect_run import Hunt, StepInfo
+
+LOG = "check.log"
+_LISTED = 8
+_BROKEN = 1
+
+ThePlan = Annotated[Path, typer.Option("--plan", metavar="FILE", help="The plan whose steps are looked at.")]
+Folder = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Folder for the smallest failing model; default: MODEL.bisect."
+    ),
+]
+Command = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="'CMD {model}'",
+        help="A command that judges a model, without a shell: exit code 0 good, 125 skip, 1 to 127 bad.",
+    ),
+]
+CheckTimeout = Annotated[
+    float | None,
+    typer.Option(metavar="SECONDS", min=0.001, help="A --check that takes longer says nothing (skip)."),
+]
+Limit = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        metavar="X",
+        help="Largest difference of an output over its largest value; default: what float rounding explains.",
+    ),
+]
+InputsFile = Annotated[
+    Path | None, typer.Option("--inputs", metavar="FILE", help="Data to compare on, instead of seeded noise.")
+]
+MaxChecks = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Make so many checks at most; say what is known then.")
+]
+PlanSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Default: the plan's.")]
+NoCase = Annotated[bool, typer.Option("--no-case", help="Name the step, write no folder.")]
+
+
+def bisect(
+    model: Model,
+    plan: ThePlan,
+    target: TargetName,
+    output: Folder = None,
+    check: Command = None,
+    check_timeout: CheckTimeout = None,
+    tolerance: Limit = None,
+    max_drop: MaxDrop = None,
+    max_divergence: MaxDivergence = None,
+    inputs: InputsFile = None,
+    calib: Calib = None,
+    labels: Labels = None,
+    preprocess: Preprocess = None,
+    metric: MetricName = None,
+    augment: Augment = 0,
+    input_shape: Shapes = None,
+    passes: Passes = None,
+    disable: Disable = None,
+    cost_model: CostModelFile = None,
+    allow_interface_change: InterfaceChange = False,
+    max_checks: MaxChecks = None,
+    seed: PlanSeed = None,
+    no_case: NoCase = False,
+    force: Force = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the first step of a plan that breaks MODEL, and the smallest model on which it does.
+
+    Without --check, --max-drop or --max-divergence, outputs are compared with the input model's. Exit code 0:
+    the plan passes; 1: a step breaks it; 2: bad input, or a check that does not work.
+
+    Example: hwopt bisect model.onnx --plan out.plan.json --target edge-npu --check 'python check.py {model}'
+    """
+    folder = None if no_case else _folder(output, model, force)
+    shapes = shapes_of(input_shape)
+    if metric is not None:
+        sys.path.append("")  # a metric may stand in the current folder; last, so that it shadows nothing
+    log: list[str] = []
+    started = perf_counter()
+    with running(as_json, quiet) as listeners:
+        from hwopt.debug.bisect_run import Wanted, bisect_plan
+        from hwopt.settings import Options
+
+        options = Options(
+            input_shapes=shapes,
+            passes=names_of(passes),
+            disable=names_of(disable),
+            max_drop=max_drop,
+            max_divergence=max_divergence,
+            plan=plan,
+            refine=0,
+            cost_model=cost_model,
+            allow_interface_change=allow_interface_change,
+            metric=metric,
+            augment=augment,
+        )
+        if seed is not None:
+            options["seed"] = seed
+        hunt = bisect_plan(
+            model,
+            target=target,
+            wanted=Wanted(check, check_timeout, _shown if debug_level() else log.append, tolerance, inputs),
+            output=folder,
+            calib=calib,
+            labels=labels,
+            preprocess=preprocess,
+            most=max_checks,
+            force=force,
+            command=command_line(),
+            tell=_silent if as_json or quiet else _tell,
+            listeners=listeners,
+            **options,
+        )
+    seconds = perf_counter() - started
+    if hunt.case is not None and log:
+        (hunt.case.folder / LOG).write_text("".join(log), "utf-8")
+    if as_json:
+        print(json_text(encode(_as_json(hunt, seconds))), end="")
+    else:
+        for line in _lines(hunt, seconds):
+            print(line)
+    raise typer.Exit(0 if hunt.bisection.outcome == "passes" else _BROKEN)
+
+
+def _folder(output: Path | None, model: Path, force: bool) -> Path:
+    """Where the case goes. Raises BadInput where it cannot, before any work."""
+    folder = Path(f"{model.name.removesuffix('.onnx')}.bisect") if output is None else output
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file: name another folder with -o")
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty: name another folder with -o, or pass --force")
+    if not folder.absolute().parent.is_dir():
+        raise BadInput(f"{folder.parent} is not a folder: make it first")
+    return folder
+
+
+def _shown(text: str) -> None:
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _silent(checked: Checked) -> None:
+    del checked
+
+
+def _tell(checked: Checked) -> None:
+    """One line per check, on standard error."""
+    reason = f": {checked.finding.reason}" if checked.finding.reason else ""
+    text = f"check {checked.number}, {_steps(sorted(checked.steps))}: {checked.finding.verdict}{reason}"
+    print(text, file=sys.stderr, flush=True)
+
+
+def _steps(steps: list[int]) -> str:
+    """step 3; steps 1 to 24; steps 2, 7, 41."""
+    if not steps:
+        return "no step"
+    if len(steps) == 1:
+        return f"step {steps[0]}"
+    if len(steps) > 2 and steps == list(range(steps[0], steps[-1] + 1)):
+        return f"steps {steps[0]} to {steps[-1]}"
+    more = f" and {len(steps) - _LISTED} more" if len(steps) > _LISTED else ""
+    return f"steps {', '.join(map(str, steps[:_LISTED]))}{more}"
+
+
+def _lines(hunt: Hunt, seconds: float) -> Iterator[str]:
+    """What was found, for people."""
+    found = hunt.bisection
+    if found.outcome == "passes":
+        yield f"the plan passes: all {found.planned} steps together are good"
+    elif found.outcome == "undecided":
+        yield (
+            f"undecided: the first bad step of {found.planned} is one of {found.between[0]} to "
+            f"{found.between[1]}; no check of those between them says more"
+        )
+    else:
+        assert hunt.culprit is not None
+        yield f"step {found.culprit} of {found.planned} breaks it: {found.finding.kind}"
+        yield from _described(hunt.culprit)
+        yield f"  {found.finding.reason}"
+        yield from _company(hunt)
+    yield from _case_lines(hunt)
+    for note in hunt.notes:
+        yield f"note: {note}"
+    yield f"{found.checks} check{'s' if found.checks != 1 else ''}, {seconds:.1f} s"
+
+
+def _described(step: StepInfo, indent: str = "  ") -> Iterator[str]:
+    yield f"{indent}{step.pass_name}: {step.choice} = {step.value} ({step.risk})"
+    if step.nodes:
+        more = f" and {len(step.nodes) - _LISTED} more" if len(step.nodes) > _LISTED else ""
+        yield f"{indent}nodes: {', '.join(step.nodes[:_LISTED])}{more}"
+    if step.parameters:
+        yield f"{indent}parameters: {', '.join(f'{k}={v}' for k, v in step.parameters.items())}"
+
+
+def _company(hunt: Hunt) -> Iterator[str]:
+    """Alone, or with whom."""
+    found = hunt.bisection
+    if not found.partners:
+        yield "  alone: no other step is needed for that"
+    else:
+        least = "" if found.complete else ", or fewer: the checks ran out"
+        yield f"  only together with {_steps(list(found.partners))}{least}"
+        for step in hunt.partners[:_LISTED]:
+            yield from _described(step, "    ")
+    if found.needs:
+        yield f"  it can only be made after {_steps(list(found.needs))}"
+
+
+def _case_lines(hunt: Hunt) -> Iterator[str]:
+    if hunt.case is not None:
+        yield f"wrote {hunt.case.folder}: the smallest failing model has {hunt.case.nodes} nodes"
+        tried = "" if hunt.case.verified else " (not tried: see case.json)"
+        yield f"reproduce: {hunt.case.reproduction}{tried}"
+
+
+def _as_json(hunt: Hunt, seconds: float) -> JsonObject:
+    """Everything, as plain data."""
+    found = hunt.bisection
+    table = {
+        "outcome": found.outcome,
+        "steps": found.planned,
+        "checks": found.checks,
+        "seconds": round(seconds, 3),
+        "culprit": hunt.culprit,
+        "alone": found.outcome == "found" and not found.partners,
+        "together_with": hunt.partners,
+        "needs": hunt.needs,
+        "minimal": found.minimal,
+        "minimal_is_sure": found.complete,
+        "between": found.between if found.outcome == "undecided" else None,
+        "finding": found.finding,
+        "case": None if hunt.case is None else {**vars(hunt.case), "folder": str(hunt.case.folder)},
+        "notes": hunt.notes,
+    }
+    encoded = encode(table)
+    assert isinstance(encoded, dict)
+    return encoded
