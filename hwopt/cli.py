@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from hwopt import __version__, cli_compare, cli_show
+from hwopt import __version__, cli_bisect, cli_compare, cli_show
 from hwopt.cli_common import command_line, names_of, print_json, running, shapes_of
 from hwopt.cli_fit import targets_app
 from hwopt.cli_options import (
@@ -242,6 +242,7 @@ def analyze(
 
 
 app.command("compare")(cli_compare.compare)
+app.command("bisect")(cli_bisect.bisect)
 
 
 @passes_app.command("list")

@@ -36,7 +36,7 @@ def shapes_of(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
     """Listeners for the run. What libraries print meanwhile goes to standard error."""
-    with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, _debug_level()) as listeners:
+    with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, debug_level()) as listeners:
         yield listeners
 
 
@@ -45,7 +45,7 @@ def print_json(report: Report) -> None:
     print(json_text(to_json(report)), end="")
 
 
-def _debug_level() -> int:
+def debug_level() -> int:
     """HWOPT_DEBUG, 0 to 4: the only place where it is read."""
     text = os.environ.get(_DEBUG_VARIABLE, "0") or "0"
     if text not in ("0", "1", "2", "3", "4"):
