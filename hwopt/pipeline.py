@@ -25,6 +25,7 @@ from hwopt.price import tell_prices
 from hwopt.report.analysis import build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
+from hwopt.report.passes import PassSums
 from hwopt.report.schema import Report
 from hwopt.report.write import check_output, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
@@ -105,16 +106,16 @@ def optimize(
         None if dump_dir is None else Path(dump_dir),
         options,
     )
-    timings = Timings()
+    timings, passes = Timings(), PassSums()
     with (
         saved_when_interrupted(out) as so_far,
         reproduced(asked, so_far),
         dumping(dump_dir, dump_each, force) as dumps,
     ):
-        told: Listeners = (timings, so_far, *dumps.listeners, *listeners)
+        told: Listeners = (timings, passes, so_far, *dumps.listeners, *listeners)
         with stage(told, "load"):
             work = open_work(model, target, chosen, calib, labels, preprocess, ending)
-        run = _Run(out, force, plan_file, command, timings, so_far, dumps, told)
+        run = _Run(out, force, plan_file, command, timings, passes, so_far, dumps, told)
         return going_on(work, asked, so_far, told, partial(_chain, run))
 
 
@@ -127,6 +128,7 @@ class _Run:
     plan_file: Path | None
     command: str
     timings: Timings
+    passes: PassSums
     so_far: SoFar
     dumps: Dumps
     told: Listeners
@@ -163,7 +165,7 @@ def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
         check_written(work, settled, place.onnx)
         report = build_report(
             Findings(work, found.folds, found.orders, skipped, problem, settled, changes, checker,
-                     run.command, run.timings)
+                     run.command, run.timings, run.passes)
         )  # fmt: skip
         files = () if run.out is None else place.publish(plan.to_json(), report)
         if run.plan_file is not None:

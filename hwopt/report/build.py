@@ -67,6 +67,7 @@ def build_report(findings: Findings) -> Report:
         pareto=pareto_rows(settled.decision),
         timings_s=findings.timings.to_json(),
         notes=notes(findings),
+        passes=findings.passes.rows(findings.unchanged),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hwopt.choice import Skip, Value
 from hwopt.hints_apply import Orders
+from hwopt.report.passes import PassSums
 from hwopt.scope import Problem
 from hwopt.settle import Settled
 from hwopt.trace import Timings
@@ -31,6 +32,7 @@ class Findings:
     checker: str
     command: str
     timings: Timings
+    passes: PassSums
 
     @property
     def unchanged(self) -> bool:

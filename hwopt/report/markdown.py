@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hwopt.report import words
 from hwopt.report.pareto import SHOWN_ROWS, pareto_table
 from hwopt.report.rounds import round_lines
-from hwopt.report.schema import ChoiceRow, Missing, Outcome, Report, SubgraphRow, Unpriced
+from hwopt.report.schema import ChoiceRow, Missing, Outcome, PassRow, Report, SubgraphRow, Unpriced
 
 _KEEP = "keep"
 _SHOWN_NODES = 3
@@ -33,6 +33,7 @@ def to_markdown(report: Report) -> str:
         _section("Verification", _verification(report)),
         _section("Limits and search", _search(report)),
         _section("Other plans", _pareto(report)),
+        _section("Passes", _passes(report)),
         _section("Time spent", _timings(report)),
         _section("How to reproduce", _reproduce(report)),
     ]
@@ -201,6 +202,18 @@ def _more(report: Report) -> str:
     more = len(report.pareto) - SHOWN_ROWS
     others = f"{more} more and " if more > 0 else ""
     return f"the JSON report has {others}the values of each."
+
+
+def _passes(report: Report) -> str:
+    if not report.passes:
+        return ""
+    header = ["pass", "values", "skipped", "steps", "nodes gone", "nodes new", "s looking", "s rewriting"]
+    return table(header, [_pass_cells(row) for row in report.passes])
+
+
+def _pass_cells(row: PassRow) -> list[str]:
+    counts = (row.values, row.skipped, row.steps, row.nodes_removed, row.nodes_added)
+    return [row.name, *map(str, counts), f"{row.finding_s:.3f}", f"{row.rewriting_s:.3f}"]
 
 
 def _timings(report: Report) -> str:
