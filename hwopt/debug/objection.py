@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Risk, Value
-from hwopt.debug.checks import invalid
-from hwopt.errors import HwoptError, RewriteFailed, reason_of
+from hwopt.debug.bisect import Prober, Steps, narrowed
+from hwopt.debug.checks import GOOD, INVALID, Finding, Verdict, invalid
+from hwopt.debug.stepwise import Stepwise
+from hwopt.errors import RewriteFailed, reason_of
 from hwopt.resolution import changed_sizes
-from hwopt.rewrite import rewrite
 from hwopt.verify import differences, require_exact
 from hwopt.work import Work
 
@@ -64,29 +65,21 @@ def first_wrong(work: Work, values: Sequence[Value]) -> Wrong | None:
 
 
 def _first(work: Work, values: Sequence[Value], exact: bool) -> Wrong | None:
-    """By halves: the plan breaks with `bad` values, and does not with `good` ones."""
-    good, bad, reason = 0, len(values), _objection(work, values, exact)
-    if not reason:
+    """By halves, as `hwopt bisect` does."""
+    steps = Stepwise(work.model, tuple(values))
+
+    def judge(wanted: Steps) -> Finding:
+        reason = objection(work, steps.structure(wanted), exact)
+        return Finding(Verdict.BAD, INVALID, reason) if reason else GOOD
+
+    prober = Prober(steps, judge)
+    if not values or not prober.first(len(values)).bad:
         return None
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        found = _objection(work, values[:middle], exact)
-        if found:
-            bad, reason = middle, found
-        else:
-            good = middle
-    return Wrong(tuple(values[:bad]), reason, rewrite(work.model, values[:good]), _made(work, values[:bad]))
-
-
-def _objection(work: Work, values: Sequence[Value], exact: bool) -> str:
-    try:
-        return objection(work, rewrite(work.model, values), exact)
-    except HwoptError as error:
-        return str(error)
-
-
-def _made(work: Work, values: Sequence[Value]) -> ir.Model | None:
-    try:
-        return rewrite(work.model, values)
-    except HwoptError:
-        return None
+    good, bad = narrowed(prober, 0, len(values))
+    after = steps.attempt(range(1, bad + 1))
+    return Wrong(
+        steps.values[:bad],
+        prober.first(bad).reason,
+        steps.structure(range(1, good + 1)),
+        after if isinstance(after, ir.Model) else None,
+    )
