@@ -47,18 +47,20 @@ def canonicalise(
     target: Target,
     only: frozenset[tuple[str, str]] | None = None,
     listeners: Listeners = (),
+    most: int | None = None,
 ) -> Canonical:
     """Applies every fold that a canonicalising pass finds, until none is left.
 
-    model: carries places; it is not edited. only: (choice, value) of the folds that a replayed
-    plan names; None for all.
+    model: carries places; it is not edited. only: (choice, value) of the folds that are wanted; None
+    for all. most: only so many of these are made, the first ones; None for all.
     """
     folding = [item for item in passes if item.stage == Stage.CANONICALISE]
     base, folds, skipped = model.clone(), list[Value](), list[Skip]()
     for _ in range(MAX_ROUNDS):
         values, skipped = _collect(base, folding, target, listeners)
-        wanted = [v for v in values if only is None or (v.choice, v.name) in only]
-        if not _folded(base, wanted, partial(rewrite, model), folds, listeners):
+        wanted = (v for v in values if only is None or (v.choice, v.name) in only)
+        still = (v for v in wanted if most is None or len(folds) < most)  # asked before every fold
+        if not _folded(base, still, partial(rewrite, model), folds, listeners):
             break
     return Canonical(base, tuple(folds), tuple(skipped))
 

@@ -50,7 +50,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Orders:
-    """A hints file, resolved for one model.
+    """A hints file, resolved for one model, and what `--only-choice` leaves out.
 
     listed: every choice of an allowed risk, before anything was forbidden. pins: choice -> (value, key of
     the file). training: pins to values that only training can mend; they concern the candidate

@@ -29,12 +29,16 @@ from hwopt.report.passes import PassSums
 from hwopt.report.schema import Report
 from hwopt.report.write import check_output, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
+from hwopt.scope import Problem
 from hwopt.search.problem import never
 from hwopt.settings import Options, settings
-from hwopt.steps import choose, find, make_plan, price_choices, verify
+from hwopt.settle import Settled
+from hwopt.shortened import replaying, shortened, unmade
+from hwopt.steps import Found, choose, find, make_plan, price_choices, verify
 from hwopt.stopping import Stop
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
+from hwopt.verify import Difference
 from hwopt.work import CalibrationLike, ModelLike, Work, open_work
 
 
@@ -134,10 +138,53 @@ class _Run:
     told: Listeners
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a run came to before anything is written."""
+
+    found: Found
+    problem: Problem
+    settled: Settled
+    changes: tuple[Difference, ...] | str
+
+
 def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
     """From what was loaded to what is written. left: rewrites that the run goes on without."""
-    told, so_far = run.told, run.so_far
+    work, notes = _asked_for(run, work)
     run.dumps.begin(work)
+    made = _made(run, work)
+    found, settled = made.found, noted(made.settled.noted(*notes), left)
+    run.dumps.deliver(settled.delivered)
+    skipped = (*found.skipped, *(one.skip() for one in left))
+    plan = make_plan(work, found, settled)
+    with stage(run.told, "write"), place_for(run.out, run.force) as place:
+        checker = write_model(work, settled, place.onnx)
+        check_written(work, settled, place.onnx)
+        report = build_report(
+            Findings(work, found.folds, found.orders, skipped, made.problem, settled, made.changes, checker,
+                     run.command, run.timings, run.passes)
+        )  # fmt: skip
+        files = () if run.out is None else place.publish(plan.to_json(), report)
+        if run.plan_file is not None:
+            save_plan(plan, run.plan_file)
+    return Result(settled.delivered, plan, report, files, tuple(left))
+
+
+def _asked_for(run: _Run, work: Work) -> tuple[Work, Sequence[str]]:
+    """The run, or the replay of those steps alone that were asked for, and what to say of that."""
+    if work.settings.rewrite_limit is not None and work.replayed is None:
+        others = unmade([listener for listener in run.told if listener is not run.so_far])
+        whole = _made(replace(run, told=(run.so_far, *others)), work)
+        work = replaying(work, make_plan(work, whole.found, whole.settled))
+    shorter, notes = shortened(work)
+    if shorter is not run.so_far.work:
+        run.so_far.begin(shorter)
+    return shorter, notes
+
+
+def _made(run: _Run, work: Work) -> _Made:
+    """The plan and its model, proved."""
+    told, so_far = run.told, run.so_far
     with stage(told, "find"):
         so_far.found = found = find(work, told)
     with stage(told, "price"):
@@ -156,21 +203,7 @@ def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
         settled = judged(work, found.choices, data, settled)
     with stage(told, "quantise"):
         settled = in_precision(work, settled, told)
-    run.dumps.deliver(settled.delivered)
-    settled = noted(settled, left)
-    skipped = (*found.skipped, *(one.skip() for one in left))
-    plan = make_plan(work, found, settled)
-    with stage(told, "write"), place_for(run.out, run.force) as place:
-        checker = write_model(work, settled, place.onnx)
-        check_written(work, settled, place.onnx)
-        report = build_report(
-            Findings(work, found.folds, found.orders, skipped, problem, settled, changes, checker,
-                     run.command, run.timings, run.passes)
-        )  # fmt: skip
-        files = () if run.out is None else place.publish(plan.to_json(), report)
-        if run.plan_file is not None:
-            save_plan(plan, run.plan_file)
-    return Result(settled.delivered, plan, report, files, tuple(left))
+    return _Made(found, problem, settled, changes)
 
 
 def analyze(

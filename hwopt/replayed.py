@@ -14,9 +14,10 @@ from hwopt.damage_tables import DamageTables
 from hwopt.decide import Decision, broken
 from hwopt.errors import BadInput, BudgetNotMet, RewriteFailed
 from hwopt.held import limits_of
+from hwopt.judge import unchanged
 from hwopt.refusal import broken_limits, too_harmful
 from hwopt.replay import check_plan, is_lossy, planned_assignment
-from hwopt.rewrite import chosen_values, rewrite
+from hwopt.rewrite import chosen_values, rewrite, steps_made
 from hwopt.scope import Problem
 from hwopt.search.problem import Outcome
 from hwopt.settle import Data, Settled, carry_out
@@ -98,7 +99,10 @@ def replay(
     data: Data | None,
     listeners: Listeners = (),
 ) -> Settled:
-    """Carries out the plan. Raises BudgetNotMet where it breaks a limit that was asked for."""
+    """Carries out the plan; one without steps gives the input itself.
+
+    Raises BudgetNotMet where it breaks a limit that was asked for.
+    """
     assignment = _taken(chosen)
     damage = None
     if data is not None and is_lossy(assignment, chosen):
@@ -111,7 +115,8 @@ def replay(
     settled = carry_out(work, base, problem, decision, data, oracle, limits_of(work, oracle), listeners)
     if not all(limit.met for limit in settled.limits):
         raise BudgetNotMet(f"the plan breaks a limit: {broken_limits(settled.limits)}")
-    return settled
+    nothing = not assignment and steps_made(base) == 0 and work.settings.quantize is None
+    return unchanged(work, settled) if nothing else settled
 
 
 def _require_accurate(work: Work, damage: Damage) -> None:

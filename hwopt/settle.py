@@ -80,9 +80,9 @@ class Settled:
         """What goes into the file."""
         return self.model if self.written is None else self.written
 
-    def noted(self, note: str) -> Settled:
-        """The same with one note more."""
-        return replace(self, notes=(*self.notes, note))
+    def noted(self, *notes: str) -> Settled:
+        """The same with these notes more."""
+        return replace(self, notes=(*self.notes, *notes))
 
 
 def settle(

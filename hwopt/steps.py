@@ -13,7 +13,7 @@ from hwopt.damage import FLOAT
 from hwopt.damage_tables import DamageTables
 from hwopt.decide import first_guess
 from hwopt.errors import BadInput, BudgetNotMet
-from hwopt.find import canonicalise, find_choices
+from hwopt.find import Canonical, canonicalise, find_choices
 from hwopt.finish import require_within
 from hwopt.harm import Harm, Judging
 from hwopt.held import first_budget, limits_of
@@ -31,6 +31,7 @@ from hwopt.replayed import planned_choices, replay, steps_priced
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Problem
+from hwopt.selection import canonical_with, only
 from hwopt.settle import Data, Settled, settle
 from hwopt.trace import Listeners, Progress, emit
 from hwopt.verify import Difference, differences, require_exact, require_same_interface
@@ -53,18 +54,25 @@ class Found:
 
 def find(work: Work, listeners: Listeners = ()) -> Found:
     """Canonicalises the model and collects what may change, or, for a replay, what the plan names."""
-    planned = None if work.replayed is None else planned_folds(work.replayed)
-    hints = work.settings.hints
-    passes = work.passes if hints is None else hints.passes(work.passes)
-    canonical = canonicalise(work.model, passes, work.target, planned, listeners)
+    canonical = _canonical(work, listeners)
     risks = frozenset({Risk.EXACT} if work.calibration is None else {Risk.EXACT, Risk.LOSSY})
     offered, skipped = find_choices(canonical.model, work.passes, work.target, frozenset(Risk), listeners)
     if work.replayed is not None:
         chosen = planned_choices(work, canonical.model, canonical.folds, offered)
         return Found(canonical.model, canonical.folds, chosen, canonical.skipped, Orders(listed=chosen))
-    orders = resolve(hints, offered, risks, work.model, work.settings.allow_retrain)
+    orders = resolve(work.settings.hints, offered, risks, work.model, work.settings.allow_retrain)
+    orders = only(work.settings.only_choice, orders, offered, risks, work.model)
     choices = orders.allowed(orders.listed)
     return Found(canonical.model, canonical.folds, choices, (*canonical.skipped, *skipped), orders)
+
+
+def _canonical(work: Work, listeners: Listeners) -> Canonical:
+    hints, limit = work.settings.hints, work.settings.rewrite_limit
+    passes = work.passes if hints is None else hints.passes(work.passes)
+    if work.replayed is None:
+        return canonical_with(work.settings.only_choice, work.model, passes, work.target, listeners)
+    planned = planned_folds(work.replayed)
+    return canonicalise(work.model, passes, work.target, planned, listeners, limit)
 
 
 def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[Problem, Data | None]:

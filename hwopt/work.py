@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -112,13 +112,14 @@ def open_work(
     passes = select_passes(chosen.passes, chosen.disable, interface_may_change=chosen.allow_interface_change)
     path, loaded, digest = _model(model)
     replayed = None if chosen.plan is None else read_plan(chosen.plan)
+    asked = chosen
     if replayed is not None:
         chosen = with_options(chosen, replayed)
     if chosen.quantize is not None:
         _require_precision(chosen.quantize, loaded, accelerator)
     calibration = _calibration(calib, loaded, labels, preprocess)
-    if calibration is None:
-        _require_no_data(chosen)
+    if calibration is None:  # what a plan says of its LOSSY steps means nothing where none is made
+        _require_no_data(replace(chosen, tune=asked.tune, ranking=asked.ranking))
     else:
         calibration = augmented(calibration, chosen.augment, chosen.seed)
     cost_model = load_cost_model(accelerator, chosen.cost_model)
