@@ -32,10 +32,15 @@ def facts(
         "stage": incident.stage or None,
         "step": None
         if step is None
-        else {"pass": step.pass_name, "choice": step.choice, "value": step.value},
+        else {
+            "number": _number(incident),
+            "pass": step.pass_name,
+            "choice": step.choice,
+            "value": step.value,
+        },
         "command": asked.command or None,
         "directory": str(Path.cwd()),
-        "options": {name: _plain(value) for name, value in asked.options.items()},
+        "options": {} if asked.command else {name: _plain(value) for name, value in asked.options.items()},
         "reproduce": None if line is None else str(line),
         "reproduce_tried": line is not None and line.tried,
         "model": None if work is None else {"path": work.path or None, "sha256": work.sha256},
@@ -84,7 +89,7 @@ def _who_asked(incident: Incident) -> str:
 def _files(incident: Incident) -> Iterator[tuple[str, str]]:
     yield "traceback.txt", "where in the code"
     yield "error.json", "all that is known, for programs"
-    yield "reproduce.sh", "the line above"
+    yield "reproduce.sh", "the line that shows it again"
     if incident.plan is not None:
         count = len(incident.plan.steps)
         reach = "the plan up to and with the step that failed" if incident.step else "the plan as it was made"
@@ -105,6 +110,11 @@ def _before(incident: Incident) -> str:
     return (
         f"{what} that the pass {did}" if isinstance(incident.error, PassFailed) else f"{what} before the step"
     )
+
+
+def _number(incident: Incident) -> int | None:
+    """Of the step that failed, in the plan: its last."""
+    return None if incident.plan is None else len(incident.plan.steps)
 
 
 def _inputs(model: ir.Model) -> list[str | None]:

@@ -30,6 +30,7 @@ from hwopt.trace import CheckFailed, ListenerFailed, Listeners, emit
 from hwopt.work import Work
 
 MAX_ROUNDS = 30
+MAX_PROBED = 50  # values that are tried for the same fault before the run begins anew
 MAX_WRONG = 3  # values of one pass; after that nobody trusts its others
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class LeftOut:
     def text(self) -> str:
         """One line for people."""
         where = f"; what is needed to see it again is in {self.folder}" if self.folder else ""
-        return f"{self.what} was left out: {self.reason}{where}"
+        return f"{self.what} was left out: {' '.join(self.reason.split())}{where}"
 
     def skip(self) -> Skip:
         """As a row of the report."""
@@ -167,27 +168,27 @@ def _alike(error: PassFailed | RewriteFailed, so_far: SoFar, first: LeftOut) -> 
     """Other values of the pass that break down by themselves too: one round for all of them."""
     if not isinstance(error, PassFailed) or not error.choice:
         return
-    found = so_far.found
-    base = error.model if found is None else found.base
-    for value in _offered(error, so_far):
-        if (value.choice, value.name) == (first.choice, first.value):
-            continue
+    base = error.model if so_far.found is None else so_far.found.base
+    others = [v for v in _offered(error, so_far) if (v.choice, v.name) != (first.choice, first.value)]
+    for value in others[:MAX_PROBED]:
         try:
             rewrite(base, [value])
         except PassFailed as again:
-            node, why = _node(so_far, value.choice), f"{_why(again)}, as did {first.choice} = {first.value}"
+            node, why = _node(so_far, value), f"{_why(again)}, as did {first.choice} = {first.value}"
             yield replace(first, choice=value.choice, value=value.name, node=node, reason=why)
         except HwoptError:
             continue  # it does not fit here: no bug
 
 
-def _offered(error: PassFailed, so_far: SoFar) -> list[Value]:
-    """What the pass that broke down offers, where it did."""
-    if so_far.found is not None:
-        offered = [value for choice in so_far.found.choices for value in choice.values]
+def _offered(error: PassFailed | RewriteFailed, so_far: SoFar) -> list[Value]:
+    """What the pass that failed offers; where nothing was found yet, in the model that it failed in."""
+    work, found = so_far.work, so_far.found
+    if found is not None:
+        offered = [*found.folds, *(value for choice in found.choices for value in choice.values)]
         return [value for value in offered if value.pass_name == error.pass_name]
-    work = so_far.work
-    passes = () if work is None else tuple(item for item in work.passes if item.name == error.pass_name)
+    if work is None or not isinstance(error, PassFailed) or not error.choice:
+        return []
+    passes = [item for item in work.passes if item.name == error.pass_name]
     return [v for item in passes for v in item.values(error.model, work.target) if isinstance(v, Value)]
 
 
@@ -227,16 +228,14 @@ def _distrusted(left: Sequence[LeftOut]) -> Iterator[LeftOut]:
 def _left_out(error: PassFailed | RewriteFailed, why: str, incident: Incident, so_far: SoFar) -> LeftOut:
     """What an error is about, with its folder."""
     with_folder(error, incident)
-    folder = str(error.folder or "")
-    return LeftOut(error.pass_name, error.choice, error.value, _node(so_far, error.choice), why, folder)
+    known = {(value.choice, value.name): value for value in _offered(error, so_far)}
+    node = _node(so_far, known.get((error.choice, error.value)))
+    return LeftOut(error.pass_name, error.choice, error.value, node, why, str(error.folder or ""))
 
 
-def _node(so_far: SoFar, choice: str) -> str:
-    """What a person recognises the place of a choice by; "" where it is not known."""
-    work, found = so_far.work, so_far.found
-    if work is None or found is None:
+def _node(so_far: SoFar, value: Value | None) -> str:
+    """What a person recognises the place of a value by; "" where it is not known."""
+    if so_far.work is None or value is None:
         return ""
-    values = [*found.folds, *(value for one in found.choices for value in one.values)]
-    places = {place for value in values if value.choice == choice for place in value.places}
-    nodes = [node for node in work.model.graph if has_place(node) and place_of(node) in places]
-    return label(nodes[0]) if nodes else ""
+    nodes = so_far.work.model.graph
+    return next((label(n) for n in nodes if has_place(n) and place_of(n) in value.places), "")
