@@ -140,11 +140,12 @@ def _show_layers(found: Comparison, layers: Layers) -> None:
         f"tensors inside, on inputs {found.telling}: {len(layers.tensors)} compared, "
         f"{len(layers.differing)} differ"
     )
-    for line in () if layers.first is None else text.first_lines(layers.first):
-        print(line)
-    rows = [text.layer_row(layer) for layer in text.shown(layers)]
-    if rows:
-        print(f"the {len(rows)} furthest apart, in the order of the first model (* a difference begins):")
-        cli_show.show_table(text.LAYER_HEADER, rows)
+    if layers.first is None:
+        print(text.closest_call(layers))
+    else:
+        for line in text.first_lines(layers.first):
+            print(line)
+        print("where differences begin (*), and the furthest apart, in the order of the first model:")
+        cli_show.show_table(text.LAYER_HEADER, [text.layer_row(layer) for layer in text.shown(layers)])
     for line in text.left_out(layers):
         print(f"note: {line}")

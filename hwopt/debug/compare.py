@@ -47,6 +47,7 @@ class Comparison:
     """What two models make of the same inputs.
 
     interface: how they differ from outside. failure: why the second model did not run, "" where it did.
+    telling: the first inputs (from 1) on which it did not, or an output differs; 1 where all is the same.
     """
 
     inputs: tuple[Inputs, ...]
@@ -54,17 +55,13 @@ class Comparison:
     outputs: tuple[OutputGap, ...]
     tolerance: float | None
     failure: str = ""
+    telling: int = 1
 
     @property
     def same(self) -> bool:
         """Whether nobody who runs them on these inputs can tell them apart, float rounding aside."""
         breaks = any(item.breaks for item in self.interface)
         return not self.failure and not breaks and all(output.same for output in self.outputs)
-
-    @property
-    def telling(self) -> int:
-        """The first inputs (from 1) on which an output differs; 1 where none does."""
-        return min((output.inputs for output in self.outputs if not output.same), default=1)
 
 
 def load_session(model: ir.Model, name: str) -> Session:
@@ -94,6 +91,7 @@ def compare_outputs(
     gaps = interface_gaps(one, two)
     reference = list(_reference(one, inputs, allowed, names[0]))
     found: dict[str, OutputGap] = {}
+    telling: list[int] = []
     failure = ""
     session = load_session(two, names[1])
     for number, (item, (expected, noise)) in enumerate(zip(inputs, reference, strict=True), start=1):
@@ -101,11 +99,14 @@ def compare_outputs(
             actual = session.run(inputs_for(one, two, item.feeds))
         except Exception as error:  # whatever ONNX Runtime throws
             failure = f"{names[1]} does not run on inputs {number} ({item.shapes}): {one_line(error)}"
+            telling.append(number)
             break
         for name, other in pairs:
             fresh = _compared(name, other, number, (expected[name], actual[other]), noise[name], allowed)
             found[name] = _worse(found.get(name), fresh)
-    return Comparison(tuple(inputs), gaps, tuple(found.values()), tolerance, failure)
+            telling += [] if fresh.same else [number]
+    first = telling[0] if telling else 1
+    return Comparison(tuple(inputs), gaps, tuple(found.values()), tolerance, failure, first)
 
 
 def _reference(

@@ -16,7 +16,6 @@ from hwopt.verify import BATCHES
 Shapes = Mapping[str, tuple[int, ...]]
 Runs = Callable[[Mapping[str, Array]], object]
 _SIZES = (64, 96, 32, 128, 224, 320, 16)  # for axes that nobody fixed; models of images want multiples of 32
-_WANTED_SIZES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,24 +52,26 @@ def generated_inputs(
 
 
 def _shapes_taken(model: ir.Model, runs: Runs, given: Shapes, seed: int) -> tuple[list[Shapes], str]:
-    """Shapes that the model runs with, at most one for each batch and size; and the first complaint."""
+    """Shapes that the model runs with: two sizes, the first also in larger batches; and a complaint."""
     taken: list[Shapes] = []
     problem = ""
-    for size in _SIZES:
-        first, *batches = BATCHES if not taken else BATCHES[:1]
-        shapes = bound(model, given, first, size)
-        complaint = _complaint(model, runs, shapes, seed) if shapes not in taken else "the same again"
-        problem = problem or complaint
+    for size in _sizes(model, given):
+        shapes = bound(model, given, BATCHES[0], size)
+        complaint = _complaint(model, runs, shapes, seed)
         if complaint:
-            continue
-        taken.append(shapes)
-        for batch in batches:
-            wider = bound(model, given, batch, size)
-            if wider != shapes and not _complaint(model, runs, wider, seed):
-                taken.append(wider)
-        if size != _SIZES[0] and bound(model, given, first, _SIZES[0]) == shapes:
-            break
+            problem = problem or complaint
+        elif taken:
+            return [*taken, shapes], problem
+        else:
+            wider = [bound(model, given, batch, size) for batch in BATCHES[1:]]
+            taken = [shapes, *(w for w in wider if w != shapes and not _complaint(model, runs, w, seed))]
     return taken, problem
+
+
+def _sizes(model: ir.Model, given: Shapes) -> tuple[int, ...]:
+    """What to try on free axes that are no batch; one of them where there are none."""
+    first, second = (bound(model, given, 1, size) for size in _SIZES[:2])
+    return _SIZES if first != second else _SIZES[:1]
 
 
 def bound(model: ir.Model, given: Shapes, batch: int, size: int) -> Shapes:
@@ -121,9 +122,9 @@ def _refusal(model: ir.Model, given: Shapes, problem: str) -> str:
     free = [name for name in names if bound(model, given, 1, 1)[name] != bound(model, given, 1, 2)[name]]
     if not names or not free:
         return f"the model does not run on generated inputs: {problem}; give some with --inputs"
+    asked = " ".join(f"--input-shape {name}:..." for name in free)
     return (
-        f"no shape that was tried fits the model's free axes: give one with --input-shape {free[0]}:..., "
-        f"or data with --inputs ({problem})"
+        f"no shape that was tried fits the model's free axes: give {asked}, or data with --inputs ({problem})"
     )
 
 

@@ -10,6 +10,7 @@ from hwopt.debug.layers import LayerGap, Layers, Maker
 
 SHOWN_TENSORS = 20
 SHOWN_NODES = 4
+NOISY = 0.01  # an output that moves so much by itself tells little
 
 OUTPUT_HEADER = ("output", "largest difference", "limit", "mean", "SNR", "top-1", "where it is largest")
 LAYER_HEADER = ("tensor", "difference", "own part", "limit", "SNR", "node", "rewrite")
@@ -47,6 +48,11 @@ def notes(found: Comparison) -> Iterator[str]:
         yield f"{item.side} '{item.name}' {item.what}"
     for output in found.outputs:
         yield from (f"output '{output.name}': {text}" for text in odd_values(output.gap))
+        if output.same and output.noise > NOISY:
+            yield (
+                f"output '{output.name}' moves by {output.noise:.2g} of its largest value when inputs move "
+                "by one unit in their last place: these inputs tell little, give others with --inputs"
+            )
 
 
 def odd_values(gap: Gap) -> Iterator[str]:
@@ -85,28 +91,41 @@ def layer_row(layer: LayerGap) -> list[str]:
         f"{layer.limit:.2g}",
         decibels(layer.gap),
         f"{made[0].op} {made[0].node}" if made else "-",
-        "; ".join(layer.rewrites) or "-",
+        ", ".join(" ".join(step.split()[:2]) for step in layer.rewrites) or "-",
     ]
 
 
 def shown(layers: Layers) -> list[LayerGap]:
-    """The worst tensors, in the order of the first model."""
-    worst = sorted(layers.tensors, key=lambda layer: -layer.excess)[:SHOWN_TENSORS]
+    """Tensors that are not the same bit by bit, in the order of the first model.
+
+    Where they are many: those where a difference begins, then the furthest apart.
+    """
+    apart = [layer for layer in layers.tensors if layer.gap.different]
+    worst = sorted(apart, key=lambda layer: (not layer.begins, -layer.excess))[:SHOWN_TENSORS]
     kept = {id(layer) for layer in worst}
     return [layer for layer in layers.tensors if id(layer) in kept]
+
+
+def closest_call(layers: Layers) -> str:
+    """Where nothing differs: the tensor that is nearest to its limit."""
+    worst = max(layers.tensors, key=lambda layer: layer.excess, default=None)
+    if worst is None or not worst.gap.different:
+        return "all are the same bit by bit"
+    return f"nearest to its limit: {named(worst)}, {share(worst.gap)}, limit {worst.limit:.2g}"
 
 
 def first_lines(layer: LayerGap) -> Iterator[str]:
     """Everything about the first tensor that differs."""
     yield f"first tensor that differs: {named(layer)}"
-    yield f"  differs by {share(layer.gap)}, limit {layer.limit:.2g}; {place(layer.gap)}"
+    where = "" if layer.gap.at is None else f"; largest at {place(layer.gap)}"
+    yield f"  difference: {share(layer.gap)}, limit {layer.limit:.2g}{where}"
     if layer.channels is not None:
         yield f"  compared: the {layer.channels} channels that are left"
     yield from (f"  {text}" for text in odd_values(layer.gap))
     yield f"  made in the first model by {_nodes(layer.one)}"
     yield f"  made in the second model by {_nodes(layer.two)}"
     yield from (f"  rewritten by {step}" for step in layer.rewrites)
-    if layer.own is not None:
+    if layer.own is not None and layer.own != layer.gap.max_rel:
         yield f"  these nodes alone, fed as in the first model: {layer.own:.2g} of the largest value"
 
 
@@ -121,7 +140,7 @@ def left_out(layers: Layers) -> Iterator[str]:
         yield f"not compared {places[side]}: '{names[0]}'{more}: {reason}"
     if any(layers.nested):
         first, second = layers.nested
-        yield f"not looked into: graphs inside nodes, {first} nodes in the first model, {second} in the second"
+        yield f"not looked into: graphs inside nodes ({first} nodes in the first, {second} in the second)"
 
 
 def named(layer: LayerGap) -> str:
@@ -132,6 +151,10 @@ def named(layer: LayerGap) -> str:
 
 def share(gap: Gap) -> str:
     """0.25 (3.1e-03 of the largest value)."""
+    if gap.shapes[0] != gap.shapes[1]:
+        return "another shape"
+    if gap.max_abs == float("inf"):
+        return "infinite: a number against NaN or infinity"
     return f"{gap.max_abs:.3g} ({gap.max_rel:.2g} of the largest value)"
 
 
@@ -144,7 +167,7 @@ def decibels(gap: Gap) -> str:
 
 def place(gap: Gap) -> str:
     """Where the largest difference is, with both numbers."""
-    if gap.at is None:
+    if gap.at is None or gap.one is None:
         return "-"
     return f"[{', '.join(map(str, gap.at))}]: {gap.one:.6g} against {gap.two:.6g}"
 
@@ -152,7 +175,7 @@ def place(gap: Gap) -> str:
 def _nodes(makers: tuple[Maker, ...]) -> str:
     listed = ", ".join(f"{maker.op} '{maker.node}'" for maker in makers[-SHOWN_NODES:])
     more = len(makers) - SHOWN_NODES
-    return (f"{more} nodes, then " if more > 0 else "") + (listed or "nothing of its own")
+    return (f"{more} nodes, then " if more > 0 else "") + (listed or "no node of its own (a constant)")
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -39,10 +39,11 @@ class Pairing:
 def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
     """Pairs what nodes of the main graphs compute: by name, else by the nodes that it comes from.
 
-    Constants, and what nothing reads, are left out. Tensors of nested graphs are not looked at.
+    What the second model holds as a constant has a pair, too. Constants of the first, and what nothing
+    reads, are left out. Tensors of nested graphs are not looked at.
     """
     ours, theirs = list(computed(one)), list(computed(two))
-    named = {str(value.name): value for value in theirs}
+    named = {str(value.name): value for value in (*_constants(two), *theirs)}
     found = {value: _pair(value, named[n], BY_NAME) for value in ours if (n := str(value.name)) in named}
     taken = {pair.two for pair in found.values()}
     for left, right in _by_sources(one, two):
@@ -72,6 +73,13 @@ def computed(model: ir.Model) -> Iterator[ir.Value]:
         for value in node.outputs:
             if value.name and is_tensor(value) and (value.uses() or value.is_graph_output()):
                 yield value
+
+
+def _constants(model: ir.Model) -> Iterator[ir.Value]:
+    yield from model.graph.initializers.values()
+    for node in model.graph:
+        if is_op(node, "Constant"):
+            yield from node.outputs
 
 
 def is_tensor(value: ir.Value) -> bool:

@@ -19,7 +19,7 @@ from hwopt.debug.compare_tolerance import Tolerance, own_noise
 from hwopt.debug.layers_pairs import Pair
 from hwopt.debug.layers_plan import Piece, plan_pieces
 from hwopt.debug.layers_run import PieceFailed, Runner, Values
-from hwopt.nodes import Array
+from hwopt.nodes import Array, constant, constant_array
 from hwopt.provenance import Channels
 from hwopt.verify import nudged
 
@@ -100,7 +100,7 @@ class _States:
         """Runs the first model up to this pair. Why it cannot, or ""."""
         piece = self._one.pieces[number]
         try:
-            if piece.nodes:
+            if piece.makes:
                 runner = Runner(self._one.model, piece, self._first)
                 made = runner.run(self._first)
                 if self._noise:
@@ -114,7 +114,7 @@ class _States:
         """Runs the second model up to this pair. Why it cannot, or ""."""
         piece, wanted, self._own = self._two.pieces[number], self._pairs[number].two, None
         try:
-            if piece.nodes:
+            if piece.makes:
                 runner = Runner(self._two.model, piece, self._second)
                 made = runner.run(self._second)
                 reads = self._as_first_has(piece) if wanted in piece.makes else None
@@ -123,6 +123,8 @@ class _States:
                 self._second |= made
         except PieceFailed as error:
             return f"in the second model: {error}"
+        if wanted not in self._second and (fixed := constant_array(wanted)) is not None:
+            self._second[wanted] = fixed
         return "" if wanted in self._second else "in the second model: it was not computed"
 
     def _as_first_has(self, piece: Piece) -> Values | None:
@@ -147,8 +149,8 @@ class _States:
         ours, theirs = self._first[pair.one], self._second[pair.two]
         noise = own_noise(ours, self._moved[pair.one]) if self._noise else 0.0
         found = gap(*alike_channels(ours, theirs, pair.channels))
-        untouched = pieces[1].nodes and all(value in self._alike for value in pieces[1].reads)
-        own = found if untouched else None
+        made_here = pair.two in pieces[1].makes or constant(pair.two) is not None
+        own = found if made_here and all(value in self._alike for value in pieces[1].reads) else None
         if self._own is not None:
             own = gap(*alike_channels(ours, self._own, pair.channels))
         if not found.different and found.shapes[0] == found.shapes[1] and ours.shape == theirs.shape:
