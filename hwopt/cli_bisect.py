@@ -120,7 +120,8 @@ def bisect(
     log: list[str] = []
     started = perf_counter()
     with running(as_json, quiet) as listeners:
-        from hwopt.debug.bisect_run import Wanted, bisect_plan
+        from hwopt.debug.bisect_judging import Wanted
+        from hwopt.debug.bisect_run import bisect_plan
         from hwopt.settings import Options
 
         options = Options(
@@ -148,7 +149,7 @@ def bisect(
             preprocess=preprocess,
             most=max_checks,
             force=force,
-            command=command_line(),
+            command=f"{command_line()} --no-case",
             tell=_silent if as_json or quiet else _tell,
             listeners=listeners,
             **options,

@@ -69,7 +69,8 @@ class Bisection:
 class Prober:
     """Asks for verdicts on sets of steps, remembers them, and counts those that were really made.
 
-    always: steps that are in every set. most: checks that may be made, None for as many as it takes.
+    always: steps that are in every set that holds a later one. most: checks that may be made, None for as
+    many as it takes.
     """
 
     steps: Stepwise
@@ -82,13 +83,17 @@ class Prober:
 
     def of(self, wanted: Iterable[int]) -> Finding:
         """What the model with these steps shows; a step that cannot be written there is a "refused" skip."""
-        chosen = frozenset(wanted) | self.always
+        chosen = self._with_always(wanted)
         if chosen not in self._known:
             self._known[chosen] = finding = self._found(chosen)
             if finding.kind != REFUSED or chosen == frozenset(range(1, len(self.steps) + 1)):
                 self.made.append(Checked(len(self.made) + 1, chosen, finding))
                 self.tell(self.made[-1])
         return self._known[chosen]
+
+    def _with_always(self, wanted: Iterable[int]) -> Steps:
+        chosen = frozenset(wanted)
+        return chosen | self.always if chosen - self.always else chosen
 
     def _found(self, chosen: Steps) -> Finding:
         attempt = self.steps.attempt(chosen)
@@ -100,7 +105,7 @@ class Prober:
 
     def writable(self, wanted: Iterable[int]) -> bool:
         """Whether these steps can be made; a crash counts, since then it was tried. No check is made."""
-        attempt = self.steps.attempt(frozenset(wanted) | self.always)
+        attempt = self.steps.attempt(self._with_always(wanted))
         return not isinstance(attempt, Broken) or attempt.crash
 
     @property
@@ -113,10 +118,11 @@ class Prober:
         yield from self._known.items()
 
 
-def bisect(prober: Prober, sure: bool) -> Bisection:
+def bisect(prober: Prober, good: int = 0, sure: bool = True) -> Bisection:
     """Finds the first step that breaks the check, and what it takes to break it.
 
-    sure: the model without any step is known to be good. Raises BadInput where it turns out that it is not.
+    good: so many steps from the beginning are good; sure: that is known, not only hoped. Raises BadInput
+    where they turn out not to be, or the check cannot tell.
     """
     count, planned = len(prober.steps), max(prober.steps.planned, len(prober.steps))
     whole = prober.first(count)
@@ -126,9 +132,10 @@ def bisect(prober: Prober, sure: bool) -> Bisection:
         return _explained(prober, whole.step, whole, planned)
     if not whole.bad:
         raise BadInput(f"the check cannot tell whether the whole plan is good: {whole.reason}")
-    good, bad = narrowed(prober, len(prober.always), count)
-    if good == len(prober.always) and not sure:
-        _require_good_input(prober, good)
+    begin = good
+    good, bad = narrowed(prober, begin, count)
+    if good == begin and not sure:
+        _require_good_input(prober, begin)
     if bad - good > 1:
         return Bisection(
             Outcome.UNDECIDED, planned, len(prober.made), between=(good + 1, bad), finding=prober.first(bad)
@@ -164,7 +171,8 @@ def _require_good_input(prober: Prober, count: int) -> None:
 
 def _explained(prober: Prober, culprit: int, finding: Finding, planned: int) -> Bisection:
     """What the culprit needs to be written, and with which steps before it it fails."""
-    earlier = [step for step in range(1, culprit) if step not in prober.always]
+    given = prober.always if culprit not in prober.always else frozenset[int]()
+    earlier = [step for step in range(1, culprit) if step not in given]
     needs = frozenset[int]() if finding.kind == REFUSED else needed(prober, culprit, earlier)
 
     def fails(some: tuple[int, ...]) -> bool:
