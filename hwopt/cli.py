@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from hwopt import __version__, cli_analyze, cli_bisect, cli_compare, cli_optimize, cli_show
+from hwopt import __version__, cli_analyze, cli_bisect, cli_compare, cli_explain, cli_optimize, cli_show
 from hwopt.cli_fit import targets_app
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
 from hwopt.report.jsonable import encode, json_text
@@ -38,6 +38,7 @@ app.command("optimize")(cli_optimize.optimize)
 app.command("analyze")(cli_analyze.analyze)
 app.command("compare")(cli_compare.compare)
 app.command("bisect")(cli_bisect.bisect)
+app.command("explain")(cli_explain.explain)
 app.add_typer(passes_app, name="passes")
 app.add_typer(targets_app, name="targets")
 

@@ -52,8 +52,8 @@ def _why_kept(run: Decided, choice: Choice, gains: Mapping[str, float], alone: A
     if by := dominated_by(run, choice, best):
         return f"{best} is dominated by {by}: in latency, memory at every step, size and damage never better"
     if gains[best] <= 0:
-        return f"no value is {_BETTER[run.objective]}: the best, {best}, is {_signed(run, -gains[best])}"
-    saves = f"{best} would save {_amount(run, gains[best])}"
+        return f"no value is {BETTER[run.objective]}: the best, {best}, is {signed(run, -gains[best])}"
+    saves = f"{best} would save {amount(run, gains[best])}"
     if broken := limit_broken(run, choice, best):
         return f"{saves}, but {broken}"
     price = alone[best]
@@ -91,13 +91,13 @@ def limit_broken(run: Decided, choice: Choice, name: str) -> str:
         "max_footprint": price.peak_bytes + price.weight_bytes,
     }
     for limit in run.limits:
-        if limit.name == "max_latency" and now is not None:
-            figure, show = limit.value + price.latency_us.value - now.latency_us.value, words.microseconds
-            worse = price.latency_us.value > now.latency_us.value
-        else:
-            figure, show, worse = figures.get(limit.name, 0.0), words.byte_count, True
-        if worse and figure > limit.limit:
-            return f"{limit.name} {show(limit.limit)} would be broken: {show(figure)}"
+        if limit.name in figures and figures[limit.name] > limit.limit:
+            bytes_now = words.byte_count(figures[limit.name])
+            return f"{limit.name} {words.byte_count(limit.limit)} would be broken: {bytes_now}"
+        slower = 0.0 if now is None else price.latency_us.value - now.latency_us.value
+        if limit.name == "max_latency" and slower > 0 and limit.value + slower > limit.limit:
+            figure = words.microseconds(limit.value + slower)
+            return f"{limit.name} {words.microseconds(limit.limit)} would be broken: {figure}"
     return ""
 
 
@@ -109,10 +109,10 @@ def _why_taken(run: Decided, choice: Choice, chosen: str, gains: Mapping[str, fl
     if price is None or chosen not in gains:
         return f"pays together with what else was chosen; {risk}"
     damage = f", damage {price.damage:.3g}" if price.damage > 0 else ""
-    return f"by itself {_signed(run, -gains[chosen])}{damage}; {risk}"
+    return f"by itself {signed(run, -gains[chosen])}{damage}; {risk}"
 
 
-_BETTER = {
+BETTER = {
     Objective.LATENCY: "faster",
     Objective.MEMORY: "smaller in memory",
     Objective.SIZE: "smaller in size",
@@ -135,10 +135,12 @@ def change(run: Decided, choice: Choice, name: str, alone: Alone) -> float:
     return objective_value(price, run.objective) - objective_value(keep, run.objective)
 
 
-def _amount(run: Decided, figure: float) -> str:
-    unit = {Objective.LATENCY: " us", Objective.DAMAGE: " of damage"}.get(run.objective, " bytes")
-    return f"{figure:.3g}{unit}"
+def amount(run: Decided, figure: float) -> str:
+    """So much of what the run makes small, with its unit."""
+    unit = {Objective.LATENCY: " us", Objective.DAMAGE: " of damage"}.get(run.objective)
+    return words.byte_count(figure) if unit is None else f"{figure:.3g}{unit}"
 
 
-def _signed(run: Decided, figure: float) -> str:
-    return _amount(run, figure) if figure < 0 else f"+{_amount(run, figure)}"
+def signed(run: Decided, figure: float) -> str:
+    """A change of what the run makes small."""
+    return amount(run, figure) if figure < 0 else f"+{amount(run, figure)}"

@@ -36,6 +36,17 @@ def byte_count(value: float) -> str:
     return f"{value:.0f} B"
 
 
+def change_us(change: Estimate) -> str:
+    """A difference of two latencies, with its sign and its spread."""
+    spread = f" ± {microseconds(change.spread, 2)}" if change.spread > 0 else ""
+    return ("+" if change.value > 0 else "") + microseconds(change.value) + spread
+
+
+def change_bytes(change: float) -> str:
+    """A difference of two sizes, with its sign."""
+    return ("+" if change > 0 else "") + byte_count(change)
+
+
 def latency(figure: Figure) -> str:
     """A latency with its spread where it has one, or the reason why there is none."""
     if isinstance(figure, Missing):

@@ -1,0 +1,94 @@
+"""A run up to its decision, with nothing written: what `hwopt explain` reads its answers off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from hwopt.choice import Choice, Kind, Risk, Value
+from hwopt.errors import BudgetNotMet
+from hwopt.find import find_choices
+from hwopt.held import Checked
+from hwopt.judge import better, unchanged
+from hwopt.report.decided import Decided, damage_allowed
+from hwopt.scope import Problem
+from hwopt.search.curate import curate
+from hwopt.settle import Settled
+from hwopt.steps import Found, choose, find, price_choices
+from hwopt.trace import Listeners, stage
+from hwopt.work import Work
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's material and its decision.
+
+    offered: every choice with the values of every risk, those that the run could not use among them; folds
+    come first, each as a choice of its own.
+    """
+
+    work: Work
+    found: Found
+    offered: Mapping[str, Choice]
+    decided: Decided
+
+
+def decide_only(work: Work, listeners: Listeners = ()) -> Run:
+    """Finds, prices and chooses as `optimize` does. Limits that cannot be met are an answer, not an error."""
+    with stage(listeners, "find"):
+        found = find(work, listeners)
+        later, _ = find_choices(found.base, work.passes, work.target, frozenset(Risk))
+    with stage(listeners, "price"):
+        problem, data = price_choices(work, found, listeners)
+    offered = {choice.id: choice for choice in (*_folds(found.folds), *later)}
+    with stage(listeners, "search"):
+        try:
+            settled = choose(work, found, problem, data, listeners)
+        except BudgetNotMet as error:
+            return Run(work, found, offered, _refused(work, found, problem, error))
+        if not better(work, settled):
+            settled = unchanged(work, settled, None if work.settings.quantize is None else found.base)
+    return Run(work, found, offered, _settled(work, found, problem, settled))
+
+
+def _folds(folds: Iterable[Value]) -> list[Choice]:
+    """Folds as choices; those of one id together."""
+    gathered: dict[str, list[Value]] = {}
+    for fold in folds:
+        gathered.setdefault(fold.choice, []).append(fold)
+    return [Choice(id, Kind.CANONICAL, tuple(values)) for id, values in gathered.items()]
+
+
+def _open(work: Work, found: Found, problem: Problem) -> Decided:
+    """Before anything was decided."""
+    return Decided(
+        model=work.model,
+        folds=found.folds,
+        orders=found.orders,
+        problem=problem,
+        objective=work.settings.objective,
+        assignment=problem.start,
+        accuracy=work.limit,
+        damage_allowed=damage_allowed(None, work.limit),
+    )
+
+
+def _settled(work: Work, found: Found, problem: Problem, settled: Settled) -> Decided:
+    return replace(
+        _open(work, found, problem),
+        assignment=settled.decision.assignment,
+        limits=settled.limits,
+        dropped=settled.decision.dropped,
+        unchanged=settled.model is work.model,
+        damage_allowed=damage_allowed(settled.decision, work.limit),
+    )
+
+
+def _refused(work: Work, found: Found, problem: Problem, error: BudgetNotMet) -> Decided:
+    """The closest plan in the place of the one that there is not; what the error says of it."""
+    before = replace(_open(work, found, problem), refused=str(error), dropped=curate(problem).dropped)
+    match error.details.get("closest"):
+        case {"steps": dict(steps), "limits": list(limits)}:
+            checked = tuple(Checked(f["name"], f["limit"], f["value"], f["source"]) for f in limits)
+            return replace(before, assignment={**problem.start, **steps}, limits=checked)
+    return before
