@@ -1,45 +1,76 @@
-"""A small failing case on disk: a model, its inputs, a plan, and one line that shows the failure."""
+"""A small failing case on disk: a model, its inputs, a plan, and one line that shows the failure.
+
+before.onnx   the piece of the model, without the steps
+after.onnx    with them, where they can be made
+inputs.npz    an array per input of the piece: what flows there in the whole model
+plan.json     a plan that makes the steps in before.onnx, where the passes find them there
+case.json     what failed and where, versions, and the line
+"""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx_ir as ir
+
 from hwopt.choice import Value
+from hwopt.debug.case_files import appearing, npz_bytes
+from hwopt.debug.case_plan import found_anew as found_anew
+from hwopt.debug.case_plan import plan_in, steps_in
+from hwopt.debug.checks import NumericCheck
+from hwopt.debug.compare import compare_outputs
+from hwopt.debug.compare_data import given_inputs
+from hwopt.debug.compare_inputs import generated_inputs
+from hwopt.debug.compare_tolerance import Tolerance
+from hwopt.debug.incident_text import versions
 from hwopt.debug.shrink import Fails, Piece
-from hwopt.work import Work
+from hwopt.debug.stepwise import Broken, opened_untried
+from hwopt.errors import RewriteFailed
+from hwopt.find import with_places
+from hwopt.ir import load_model, model_bytes, model_sha256, save_model
+from hwopt.plan import Plan
+from hwopt.report.jsonable import JsonObject, encode, json_text
+from hwopt.runtime import Session
+from hwopt.settings import settings
+from hwopt.work import Work, open_work
+
+BEFORE, AFTER, INPUTS, PLAN, CASE = "before.onnx", "after.onnx", "inputs.npz", "plan.json", "case.json"
+FILES = (BEFORE, f"{BEFORE}.data", AFTER, f"{AFTER}.data", INPUTS, PLAN, CASE)
+Bisects = Callable[[Path, Path], bool]
 
 
 @dataclass(frozen=True)
 class Story:
-    """What a case is about. kind, reason: of the check's finding. steps: their numbers in the whole plan.
+    """What a case is about.
 
-    options: what `hwopt bisect` must be told beside model, plan and target, e.g. ("--check", "cmd {model}").
+    kind, reason: of the check's finding. steps: their numbers in the whole plan. target: as `--target` was
+    given; "": by its name. options: what `hwopt bisect` must be told beside model, plan and target, e.g.
+    ("--check", "cmd {model}"); FOLDER in one of them becomes the case's folder, as in "FOLDER/inputs.npz".
+    command: the line that shows the failure in the whole model, for a case that has no line of its own.
     """
 
     kind: str
     reason: str
     steps: tuple[int, ...]
+    target: str = ""
     options: tuple[str, ...] = ()
+    command: str = ""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A case that was written. reproduction: one line for a shell; verified: it was tried and fails."""
+    """A case that was written.
+
+    reproduction: one line for a shell, "" where there is none; verified: what it does was tried, and fails.
+    """
 
     folder: Path
     reproduction: str
     verified: bool
     nodes: int
-
-
-def found_anew(fails: Fails, work: Work) -> Fails:
-    """As `fails`, with the steps as the passes find them in the piece, as if it had come from a file.
-
-    work: the run whose source, passes and target these are. False where a step is not found.
-    """
-    raise NotImplementedError
 
 
 def write_case(
@@ -50,12 +81,118 @@ def write_case(
     story: Story,
     fails: Fails,
     force: bool = False,
-    bisects: Callable[[Path, Path], bool] | None = None,
+    bisects: Bisects | None = None,
 ) -> Case:
     """Writes before.onnx, after.onnx, inputs.npz, plan.json and case.json into the folder, all or none.
 
     fails: the check that the piece was shrunk with. bisects: whether `hwopt bisect BEFORE --plan PLAN` with
-    the story's options finds the failure (given both paths); None: the built-in numeric check decides, and
-    a step that raises. Raises BadInput where a file exists and `force` is not set, or the disk refuses.
+    the story's options finds the failure (given both paths; inputs.npz lies beside them); None: the built-in
+    numeric check decides, and a step that raises. Raises BadInput where a file exists and `force` is not
+    set, or the disk refuses.
     """
-    raise NotImplementedError
+    with appearing(folder, FILES, force) as made:
+        save_model(piece.before, made / BEFORE)
+        (made / INPUTS).write_bytes(npz_bytes(piece.feeds))
+        invalid = "" if piece.after is None else _save_after(piece.after, made / AFTER)
+        plan = _plan(made / BEFORE, piece, values, work, fails)
+        if plan is not None:
+            (made / PLAN).write_text(plan.text(), "utf-8")
+        line, verified = _reproduction(folder, made, work, story, bisects)
+        told = _told(piece, values, work, story, line, verified) | {"after_is_invalid": invalid}
+        (made / CASE).write_text(json_text(told), "utf-8")
+    return Case(folder, line, verified, piece.nodes)
+
+
+def _save_after(after: ir.Model, path: Path) -> str:
+    """Writes the rewritten piece; what onnx.checker objects to, where that is the very failure."""
+    try:
+        save_model(after, path)
+    except RewriteFailed as error:
+        path.write_bytes(model_bytes(after))
+        return str(error).replace(f"{path}: ", "")
+    return ""
+
+
+def _plan(before: Path, piece: Piece, values: Sequence[Value], work: Work, fails: Fails) -> Plan | None:
+    """The plan for the file, once it is certain that it fails there."""
+    saved = load_model(before)
+    placed = with_places(saved)
+    steps = steps_in(placed, values, work)
+    try:
+        if steps is None or not fails(placed.clone(), steps, piece.feeds):
+            return None
+    except Exception:  # a trial that breaks down shows nothing
+        return None
+    return plan_in(placed, values, work, model_sha256(before))
+
+
+def _reproduction(
+    folder: Path, made: Path, work: Work, story: Story, bisects: Bisects | None
+) -> tuple[str, bool]:
+    """The shortest way to see it fail, among those that were tried and do."""
+    if (made / PLAN).exists() and _tried(bisects or _built_in(work), made / BEFORE, made / PLAN):
+        options = [option.replace("FOLDER", str(folder)) for option in story.options]
+        words = ["bisect", str(folder / BEFORE), "--plan", str(folder / PLAN), "--target"]
+        return shlex.join(["hwopt", *words, story.target or work.target.name, *options]), True
+    if (made / AFTER).exists() and _tried(_compares, made / BEFORE, made / AFTER):
+        words = ["compare", str(folder / BEFORE), str(folder / AFTER), "--inputs", str(folder / INPUTS)]
+        return shlex.join(["hwopt", *words]), True
+    return story.command, False
+
+
+def _tried(shows: Bisects, one: Path, two: Path) -> bool:
+    try:
+        return shows(one, two)
+    except Exception:  # then it shows nothing
+        return False
+
+
+def _built_in(work: Work) -> Bisects:
+    """What `hwopt bisect` finds without further options."""
+
+    def bisects(before: Path, plan: Path) -> bool:
+        steps, _ = opened_untried(open_work(before, work.target, settings(plan=plan, refine=0)))
+        attempt = steps.attempt(frozenset(range(1, len(steps) + 1)))
+        if isinstance(attempt, Broken):
+            return attempt.crash
+        inputs = generated_inputs(steps.source, Session(steps.source).run, {})
+        return NumericCheck(steps.source, inputs, Tolerance())(attempt).bad
+
+    return bisects
+
+
+def _compares(before: Path, after: Path) -> bool:
+    """Whether `hwopt compare` tells the two models apart on the case's inputs."""
+    one, two = load_model(before), load_model(after)
+    found = compare_outputs(one, two, given_inputs(before.with_name(INPUTS), one))
+    return not found.same and not found.failure
+
+
+def _told(
+    piece: Piece, values: Sequence[Value], work: Work, story: Story, line: str, verified: bool
+) -> JsonObject:
+    """The content of case.json."""
+    numbered = zip(story.steps, values, strict=True)
+    told = encode(
+        {
+            "schema_version": 1,
+            "kind": story.kind,
+            "reason": story.reason,
+            "reproduction": line or None,
+            "verified": verified,
+            "nodes": piece.nodes,
+            "trials": piece.trials,
+            "smallest": piece.complete,
+            "steps": [
+                {"step": n, "choice": v.choice, "pass": v.pass_name, "value": v.name} for n, v in numbered
+            ],
+            "inputs": {name: list(array.shape) for name, array in sorted(piece.feeds.items())},
+            "model": {"path": work.path, "sha256": work.sha256},
+            "target": {"name": work.target.name, "config": work.target.config_hash},
+            "seed": work.settings.seed,
+            "whole_model": story.command or None,
+            "versions": versions(),
+        }
+    )
+    assert isinstance(told, dict)
+    return told

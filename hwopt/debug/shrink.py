@@ -8,16 +8,16 @@ fail, and then every node goes that is not needed for that. Constants come along
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from hwopt.choice import Value
-from hwopt.debug.ddmin import ddmin
 from hwopt.debug.shrink_cut import Nodes, Outline, cut
 from hwopt.debug.shrink_record import Tensors, recording
 from hwopt.debug.shrink_sizes import on_smaller_inputs
+from hwopt.debug.shrink_sweep import thinned
 from hwopt.nodes import Array
 from hwopt.rewrite import carry_out_steps
 from hwopt.runtime import Feeds
@@ -26,7 +26,7 @@ from hwopt.trace import Listeners, Progress, emit
 Fails = Callable[[ir.Model, Sequence[Value], Feeds], bool]
 MAX_TRIALS = 400
 _STAGE = "shrink"
-_FEW = 9  # nodes that a piece may have to be found again by the passes, however small the smallest is
+_FEW = 9  # nodes that a piece may have to be found again by the passes, however small it could be
 
 
 @dataclass(frozen=True)
@@ -62,32 +62,39 @@ def shrink(
     source: its nodes carry places; it is not edited. feeds: inputs of the source on which the whole fails.
     fails: handed a piece of the source that carries the same places, with static shapes. What it raises
     counts as "does not fail". replays: as `fails`, with the steps found anew in the piece
-    (`hwopt.debug.case.found_anew` makes it): where the smallest piece does not replay, a little larger one
-    that does is preferred. max_trials: how often `fails` and `replays` may be asked, each.
+    (`hwopt.debug.case.found_anew` makes it): a piece that fails by this, too, is preferred, unless it has
+    10 nodes or more and is twice as large as need be. max_trials: of pieces, with and without `replays`.
     """
     outline = Outline.of(source)
+    start, trials = outline.at(place for value in values for place in value.places), 0
     with recording(source, feeds) as tensors:
-        failing = _Trials(outline, tensors, values, fails, listeners, max_trials)
-        found = _smallest(outline, outline.at(p for value in values for p in value.places), failing)
-        nodes, failed = (frozenset(outline.nodes), False) if found is None else (found, True)
-        replaying = failing if replays is None else failing.as_well(replays)
-        again = None if replays is None or not failed else _replaying(outline, nodes, replaying)
-        nodes = nodes if again is None else again
-        counts = replaying if again is not None else failing
-        before, taken = _on_small_inputs(outline, nodes, tensors, counts if failed else None)
-        trials = failing.made + (replaying.made if replaying is not failing else 0)
-        complete = failed and not failing.spent and not counts.spent
-        return Piece(before, _after(before, values), taken, len(nodes), trials, complete, again is not None)
+        plain = _Trials(outline, tensors, values, fails, start, listeners, max_trials)
+        found, used = _smallest(outline, start, plain), plain
+        if replays is not None:
+            strict = plain.strict(replays)
+            other = _smallest(outline, start if found is None else found, strict)
+            trials = strict.made
+            if other is not None and (found is None or len(other) <= max(_FEW, 2 * len(found))):
+                found, used = other, strict
+        before, taken = _on_small_inputs(outline, found, tensors, used)
+    nodes = len(outline.nodes if found is None else found)
+    complete, again = found is not None and not used.spent, used is not plain
+    return Piece(before, _after(before, values), taken, nodes, trials + plain.made, complete, again)
 
 
 @dataclass
 class _Trials:
-    """Asks whether a set of nodes fails, never twice for one set, and not more often than allowed."""
+    """Asks whether a set of nodes fails, never twice for one set, and not more often than allowed.
+
+    inner: nodes that the steps are about. What they make does not leave a piece unless it leaves the whole:
+    a rewrite may rely on that.
+    """
 
     outline: Outline
     tensors: Tensors
     values: Sequence[Value]
     fails: Fails
+    inner: Nodes
     listeners: Listeners
     limit: int
     made: int = 0
@@ -99,17 +106,22 @@ class _Trials:
         return self.made >= self.limit
 
     def __call__(self, nodes: Nodes) -> bool:
-        if nodes not in self.known:
-            self.known[nodes] = bool(nodes) and not self.spent and self._try(nodes)
-        return self.known[nodes]
+        whole = self.of(nodes)
+        if whole not in self.known:
+            self.known[whole] = bool(whole) and not self.spent and self._try(whole)
+        return self.known[whole]
 
-    def as_well(self, other: Fails) -> _Trials:
-        """Trials of its own, of sets that fail by both."""
+    def of(self, nodes: Nodes) -> Nodes:
+        """The piece that is tried where these nodes are asked about."""
+        return self.outline.closed(nodes, self.inner)
+
+    def strict(self, replays: Fails) -> _Trials:
+        """Trials of sets that fail by this, too, which itself says where the steps are possible."""
 
         def both(piece: ir.Model, values: Sequence[Value], feeds: Feeds) -> bool:
-            return other(piece.clone(), values, feeds) and self.fails(piece, values, feeds)
+            return self.fails(piece.clone(), values, feeds) and replays(piece, values, feeds)
 
-        return _Trials(self.outline, self.tensors, self.values, both, self.listeners, self.limit)
+        return replace(self, fails=both, inner=frozenset(), known={})
 
     def attempt(self, piece: ir.Model, feeds: Feeds) -> bool:
         """One trial. Whatever it raises, that is not the failure that is looked for."""
@@ -133,18 +145,16 @@ def _smallest(outline: Outline, start: Nodes, fails: _Trials) -> Nodes | None:
     grown = next((nodes for nodes in _growing(outline, start) if fails(nodes)), None)
     if grown is None:
         return None
-    fails.tensors.record(value for node in outline.ordered(grown) for value in node.outputs if value.name)
-    kept = ddmin(outline.ordered(grown), lambda some: fails(frozenset(some)), lambda: fails.spent)
-    return frozenset(kept)
+    begin = outline.ordered(fails.of(grown))
+    fails.tensors.record(value for node in begin for value in node.outputs if value.name)
+    kept = thinned(begin, lambda some: fails(frozenset(some)), lambda: fails.spent)
+    return fails.of(frozenset(kept))
 
 
 def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
-    """The nodes, all between them, their neighbours, and so on in growing steps to the whole model."""
-    if start:
-        yield start
+    """The nodes, what joins them, all between them, their neighbours, and so on to the whole model."""
     nodes, rings = outline.hull(start), 1
-    if nodes != start:
-        yield nodes
+    yield from dict.fromkeys(some for some in (start, outline.joined(start), nodes) if some)
     while nodes and len(nodes) < len(outline.nodes):
         known = len(nodes)
         for _ in range(rings):
@@ -156,18 +166,13 @@ def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
     yield frozenset(outline.nodes)
 
 
-def _replaying(outline: Outline, nodes: Nodes, fails: _Trials) -> Nodes | None:
-    """The nodes where they replay, else a few more that do; None where that takes too many."""
-    found = nodes if fails(nodes) else _smallest(outline, nodes, fails)
-    return found if found is not None and len(found) <= max(_FEW, 2 * len(nodes)) else None
-
-
 def _on_small_inputs(
-    outline: Outline, nodes: Nodes, tensors: Tensors, fails: _Trials | None
+    outline: Outline, nodes: Nodes | None, tensors: Tensors, fails: _Trials
 ) -> tuple[ir.Model, Feeds]:
-    piece, feeds = cut(outline, nodes, tensors)
+    """The piece of these nodes on the smallest inputs that fail; the whole as it is where there is none."""
+    piece, feeds = cut(outline, frozenset(outline.nodes) if nodes is None else nodes, tensors)
     held: dict[str, Array] = {name: np.array(array) for name, array in feeds.items()}
-    return (piece, held) if fails is None else on_smaller_inputs(piece, held, fails.attempt)
+    return (piece, held) if nodes is None else on_smaller_inputs(piece, held, fails.attempt)
 
 
 def _after(before: ir.Model, values: Sequence[Value]) -> ir.Model | None:

@@ -57,6 +57,29 @@ class Outline:
         """The nodes in graph order."""
         return [node for node in self.nodes if node in nodes]
 
+    def joined(self, nodes: Nodes) -> Nodes:
+        """The nodes, each with a shortest way from one before it; the first have none."""
+        found: set[ir.Node] = set()
+        for node in self.ordered(nodes):
+            found.update(self._way(node, found) or [node])
+        return frozenset(found)
+
+    def _way(self, end: ir.Node, starts: Collection[ir.Node]) -> list[ir.Node]:
+        """A shortest way from one of the starts to the end, with both; [] where there is none."""
+        behind: dict[ir.Node, ir.Node | None] = {end: None}
+        for node in (waiting := [end]):
+            if node in starts:
+                way: list[ir.Node] = []
+                step: ir.Node | None = node
+                while step is not None:
+                    way.append(step)
+                    step = behind[step]
+                return way
+            fresh = [other for other in self.before(node) if other not in behind]
+            behind.update(dict.fromkeys(fresh, node))
+            waiting.extend(dict.fromkeys(fresh))
+        return []
+
     def hull(self, nodes: Nodes) -> Nodes:
         """The nodes, and every node on a way from one of them to another."""
         below = self._reached(self.nodes, nodes, self.before)
@@ -67,6 +90,10 @@ class Outline:
         """The nodes with all that feed them and all that they feed."""
         near = [other for node in nodes for other in (*self.before(node), *self.behind(node))]
         return nodes | frozenset(near)
+
+    def closed(self, nodes: Nodes, inner: Nodes) -> Nodes:
+        """The nodes, and who reads from the inner ones of them: what those make stays in the piece."""
+        return nodes | frozenset(reader for node in nodes & inner for reader in self.behind(node))
 
     def before(self, node: ir.Node) -> Iterator[ir.Node]:
         """The nodes that feed this one."""
