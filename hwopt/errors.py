@@ -63,18 +63,26 @@ class RewriteFailed(HwoptError):
 
 
 class PassFailed(HwoptError):
-    """A pass broke down: a bug in it.
+    """A pass broke down, or wrote what nobody can work on: a bug in it.
 
     model: what it was handed. choice, value: what it was writing; "" where it was looking for places.
+    what: it did, in words, where it did not simply break down.
     """
 
     exit_code = 3
 
     def __init__(
-        self, pass_name: str, cause: Exception, model: ir.Model, choice: str = "", value: str = ""
+        self,
+        pass_name: str,
+        cause: Exception,
+        model: ir.Model,
+        choice: str = "",
+        value: str = "",
+        what: str = "",
     ) -> None:
         doing = f"writing {choice} = {value}" if choice else "looking for places"
-        super().__init__(f"pass {pass_name} broke down {doing}: {reason_of(cause)}")
+        self.what = what or f"broke down {doing}"
+        super().__init__(f"pass {pass_name} {self.what}: {reason_of(cause)}")
         self.pass_name = pass_name
         self.model = model
         self.choice = choice

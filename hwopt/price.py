@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from hwopt.choice import KEEP, Choice, Value
+from hwopt.choice import KEEP, Choice, Value, in_order
 from hwopt.cost.protocol import Pricer
-from hwopt.errors import RewriteFailed
+from hwopt.errors import PassFailed, RewriteFailed
 from hwopt.estimate import Estimate, total
 from hwopt.memory import weight_bytes
 from hwopt.partition import Subgraph, partition
@@ -127,9 +128,10 @@ def draft_table(
     found: dict[int, Draft] = {}
     for number, changed in apply_each(region, [[v for v in joint if v is not None] for joint in joints]):
         mine = [node for node in changed.graph if not has_place(node) or place_of(node) in places]
-        shapes = recorded_shapes(changed)
-        parts = partition(changed, shapes, scene.target, region=mine)
-        found[number] = _draft(parts.subgraphs, changed, shapes, share)
+        with _priceable(region, joints[number]):
+            shapes = recorded_shapes(changed)
+            parts = partition(changed, shapes, scene.target, region=mine)
+            found[number] = _draft(parts.subgraphs, changed, shapes, share)
     alone = [v for joint, v in _singles(joints) if joint not in found]
     _tell_unwritten(region, alone, listeners)
     keys = [tuple(KEEP if value is None else value.name for value in joint) for joint in joints]
@@ -142,6 +144,19 @@ def _singles(joints: Sequence[Sequence[Value | None]]) -> Iterator[tuple[int, Va
         values = [value for value in joint if value is not None]
         if len(values) == 1:
             yield number, values[0]
+
+
+@contextmanager
+def _priceable(region: ir.Model, joint: Sequence[Value | None]) -> Iterator[None]:
+    """Raises PassFailed, for the value that was written last, where nobody can work on what was written."""
+    try:
+        yield
+    except Exception as error:
+        values = in_order(value for value in joint if value is not None)
+        if not values:
+            raise
+        last, wrote = values[-1], f"wrote {values[-1].choice} = {values[-1].name}, which cannot be priced"
+        raise PassFailed(last.pass_name, error, region, last.choice, last.name, wrote) from error
 
 
 def _tell_unwritten(region: ir.Model, values: Iterable[Value], listeners: Listeners) -> None:
