@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import onnx_ir as ir
 
-from hwopt.choice import Pass, Skip, Value
+from hwopt.choice import Pass, Risk, Skip, Value
 from hwopt.debug.incident import Asked, Incident, incident_of
-from hwopt.debug.objection import first_wrong
+from hwopt.debug.objection import Wrong, first_wrong, wrong_alone
 from hwopt.debug.reproducer import with_folder
 from hwopt.errors import BadInput, BudgetNotMet, HwoptError, PassFailed, RewriteFailed, reason_of
 from hwopt.nodes import label
@@ -160,8 +160,8 @@ def blamed(error: Exception, asked: Asked, so_far: SoFar, left: Sequence[LeftOut
 def _why(error: PassFailed | RewriteFailed) -> str:
     if isinstance(error, RewriteFailed):
         return f"it cannot be written: {error}"
-    doing = "" if error.choice else " looking for places"
-    return f"it broke down{doing}: {reason_of(error.__cause__ or error)}"
+    what = error.what.replace(f"{error.choice} = {error.value}", "it") if error.choice else error.what
+    return f"the pass {what}: {reason_of(error.__cause__ or error)}"
 
 
 def _alike(error: PassFailed | RewriteFailed, so_far: SoFar, first: LeftOut) -> Iterator[LeftOut]:
@@ -193,18 +193,28 @@ def _offered(error: PassFailed | RewriteFailed, so_far: SoFar) -> list[Value]:
 
 
 def _wrong(asked: Asked, so_far: SoFar) -> Iterator[LeftOut]:
-    """The values of the plan that cannot be in it, found one after the other."""
-    work, values = so_far.work, _values(so_far)
-    while work is not None and (found := first_wrong(work, values)):
-        value = found.culprit
-        error = RewriteFailed(
-            f"{value.choice} = {value.name} (pass {value.pass_name}) is wrong: {found.reason}"
-        )
-        error.pass_name, error.choice, error.value = value.pass_name, value.choice, value.name
-        plan = plan_of(work, found.values, 0)
-        incident = Incident(error, asked, so_far.stage, work, plan, found.before, found.after)
-        yield replace(_left_out(error, found.reason, incident, so_far), wrong=True)
-        values.remove(value)
+    """The values of the plan that cannot be in it; where there is none, those that no plan can have."""
+    work, found, values = so_far.work, so_far.found, _values(so_far)
+    if work is None or found is None:
+        return
+    none = True
+    while wrong := first_wrong(work, values):
+        yield _left_out_as(wrong, asked, so_far, work)
+        values.remove(wrong.culprit)
+        none = False
+    if none:
+        exact = [v for choice in found.choices for v in choice.values if v.risk == Risk.EXACT]
+        for wrong in wrong_alone(work, found.base, found.folds, exact[:MAX_PROBED]):
+            yield _left_out_as(wrong, asked, so_far, work)
+
+
+def _left_out_as(wrong: Wrong, asked: Asked, so_far: SoFar, work: Work) -> LeftOut:
+    value = wrong.culprit
+    error = RewriteFailed(f"{value.choice} = {value.name} (pass {value.pass_name}) is wrong: {wrong.reason}")
+    error.pass_name, error.choice, error.value = value.pass_name, value.choice, value.name
+    plan = plan_of(work, wrong.values, 0)
+    incident = Incident(error, asked, so_far.stage, work, plan, wrong.before, wrong.after)
+    return replace(_left_out(error, wrong.reason, incident, so_far), wrong=True)
 
 
 def _values(so_far: SoFar) -> list[Value]:

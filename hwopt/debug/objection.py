@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -62,6 +62,20 @@ def first_wrong(work: Work, values: Sequence[Value]) -> Wrong | None:
         return None
     exact = [value for value in values if value.risk == Risk.EXACT]
     return _first(work, exact, True) or _first(work, values, False)
+
+
+def wrong_alone(
+    work: Work, base: ir.Model, folds: Sequence[Value], values: Iterable[Value]
+) -> Iterator[Wrong]:
+    """Every one of these EXACT values with which alone the canonical model cannot be delivered."""
+    if objection(work, base):
+        return
+    for value in values:
+        steps = Stepwise(work.model, (*folds, value), base, len(folds), len(folds) + 1)
+        made = steps.attempt(range(1, len(steps) + 1))
+        reason = objection(work, made) if isinstance(made, ir.Model) else ""
+        if reason:
+            yield Wrong(steps.values, reason, base, made if isinstance(made, ir.Model) else None)
 
 
 def _first(work: Work, values: Sequence[Value], exact: bool) -> Wrong | None:

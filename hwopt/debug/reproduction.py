@@ -12,9 +12,12 @@ from hwopt.debug.objection import objection
 from hwopt.debug.stepwise import steps_of_run
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.plan import Plan
+from hwopt.price import draft, make_scene
 from hwopt.steps import find
 from hwopt.target import Target
 from hwopt.work import Work
+
+_CHECKING = ("verify", "write")  # stages in which a model fails that is wrong
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ def reproduction(incident: Incident, model: Path | None, plan: Path | None) -> L
 def fails_again(incident: Incident) -> bool:
     """Whether a replay of the incident's plan breaks down in the same place, without repair."""
     work, plan = incident.work, incident.plan
-    if work is None or plan is None or not isinstance(incident.error, HwoptError):
+    if work is None or plan is None:
         return False
+    if not isinstance(incident.error, HwoptError) and incident.stage not in _CHECKING:
+        return False  # nobody knows what it takes
     if incident.lossy and not isinstance(incident.asked.calib, str | Path):
         return False  # data that only the caller has
     try:
@@ -65,16 +70,18 @@ def fails_again(incident: Incident) -> bool:
         return False
 
 
-def _fails(work: Work, plan: Plan, error: HwoptError) -> bool:
+def _fails(work: Work, plan: Plan, error: Exception) -> bool:
     plain = replace(work.settings, hints=None, rewrite_limit=None, only_choice=(), keep_going=False)
     work = replace(work, replayed=plan, settings=plain)
     try:
-        steps = steps_of_run(work, find(work))
+        found = find(work)
+        steps = steps_of_run(work, found)
         if steps.lossy:
             return False  # what it does shows only after a repair, which takes long
-        return not isinstance(error, PassFailed) and bool(
-            objection(work, steps.structure(range(len(steps) + 1)))
-        )
+        if isinstance(error, PassFailed):
+            draft(make_scene(found.base, work.assess(found.base).shapes, work.target), found.choices)
+            return False
+        return bool(objection(work, steps.structure(range(len(steps) + 1))))
     except PassFailed as again:
         same = isinstance(error, PassFailed) and error.pass_name == again.pass_name
         return same and failed_step(again) == failed_step(error)
