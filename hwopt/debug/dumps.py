@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from hwopt.debug.dumps_diff import Look, changes
 from hwopt.debug.dumps_figures import Yardstick
-from hwopt.debug.dumps_files import file_name, prepared, write_dump, write_index
+from hwopt.debug.dumps_files import file_name, prepared, remove_if_empty, write_dump, write_index
 from hwopt.debug.dumps_index import SCHEMA_VERSION, Cost, Dump, DumpedStep, Ended, Index
 from hwopt.errors import BadInput
 from hwopt.repair.marks import fit_of
@@ -65,6 +65,11 @@ class Dumps:
     def listeners(self) -> Listeners:
         """The listener for a run; () where no dumps are wanted."""
         return () if self.folder is None else (self,)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was dumped."""
+        return not self._dumps
 
     def begin(self, work: Work) -> None:
         """Writes the input. A run that begins anew, with other material, is another attempt."""
@@ -207,12 +212,20 @@ def dumping(folder: str | Path | None, each: bool, force: bool) -> Iterator[Dump
             raise BadInput("--dump-each goes with --dump-dir: name the folder for the dumps")
         yield Dumps()
         return
-    dumps = Dumps(prepared(Path(folder), force), each)
+    place = Path(folder)
+    fresh = not place.exists()
+    dumps = Dumps(prepared(place, force), each)
     try:
         yield dumps
     except BaseException as error:
-        how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        write_index(Path(folder), dumps.index(how, text))
+        if dumps.empty:  # bad input: nothing was written
+            remove_if_empty(place, fresh)
+        else:
+            write_index(place, dumps.index(*_why(error)))
         raise
-    write_index(Path(folder), dumps.index(dumps.delivered))
+    write_index(place, dumps.index(dumps.delivered))
+
+
+def _why(error: BaseException) -> tuple[str, str]:
+    how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    return how, f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -38,6 +38,12 @@ def prepared(folder: Path, force: bool) -> Path:
     return folder
 
 
+def remove_if_empty(folder: Path, fresh: bool) -> None:
+    """Removes a folder that was made for dumps and got none. fresh: whether it was made for this run."""
+    if fresh and folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def _clear(folder: Path) -> None:
     """Removes an earlier run's index and the dumps; nothing that only looks like one."""
     try:
