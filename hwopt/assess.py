@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from hwopt.cost.protocol import Pricer
@@ -26,13 +25,41 @@ InputShapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
+class Roofs:
+    """What no implementation of a subgraph can beat: the time of the MAC array, and of both memories.
+
+    on_chip_bytes, off_chip_bytes: what it moves between them and the array.
+    """
+
+    compute_us: float
+    on_chip_us: float
+    off_chip_us: float
+    on_chip_bytes: int
+    off_chip_bytes: int
+
+    @property
+    def bound(self) -> str:
+        """The lowest roof of the roofline."""
+        times = {"compute": self.compute_us, "on_chip": self.on_chip_us, "off_chip": self.off_chip_us}
+        return max(times, key=lambda name: times[name])
+
+
+@dataclass(frozen=True)
 class Part:
-    """One subgraph with its predicted latency, None where nobody has a figure, and what bounds it."""
+    """One subgraph with its predicted latency, None where nobody has a figure, and what bounds it.
+
+    roofs: None where nothing is computed or moved.
+    """
 
     subgraph: Subgraph
     latency_us: Estimate | None
-    bound: str
+    roofs: Roofs | None
     peak_bytes: int
+
+    @property
+    def bound(self) -> str:
+        """ "compute", "on_chip" or "off_chip"; "" where nothing bounds it."""
+        return "" if self.roofs is None else self.roofs.bound
 
 
 @dataclass(frozen=True)
@@ -70,12 +97,17 @@ def comparable(before: OracleAnswer, after: OracleAnswer) -> bool:
     return one is not None and two is not None and len(one.unpriced) == len(two.unpriced)
 
 
-def assess(model: ir.Model, input_shapes: InputShapes, target: Target, cost_model: Pricer) -> Assessment:
-    """Predicted latency, arena, weights and counts of a model."""
+def assess(
+    model: ir.Model, input_shapes: InputShapes, target: Target, cost_model: Pricer, streamed: bool = False
+) -> Assessment:
+    """Predicted latency, arena, weights and counts of a model.
+
+    streamed: between operators activations go through the outermost memory (`cost.roofline`).
+    """
     shapes = infer_shapes(model, input_shapes)
     parts = partition(model, shapes, target)
     memory = plan_memory(model, shapes, parts, target)
-    priced = _priced_parts(parts, memory, target, cost_model)
+    priced = _priced_parts(parts, memory, target, cost_model, streamed)
     return Assessment(
         shapes=shapes,
         partition=parts,
@@ -101,25 +133,37 @@ def _unpriced(parts: Partition, target: Target, cost_model: Pricer) -> dict[str,
 
 
 def _priced_parts(
-    parts: Partition, memory: MemoryPlan, target: Target, cost_model: Pricer
+    parts: Partition, memory: MemoryPlan, target: Target, cost_model: Pricer, streamed: bool
 ) -> tuple[Part, ...]:
     groups = [g for g in parts.subgraphs if g.priced and cost_model.knows(g.signature)]
     latency = dict(zip(groups, cost_model.predict([g.signature for g in groups]), strict=True))
-    bounds = dict(zip(groups, _bounds(groups, target), strict=True))
+    roofs = dict(zip(groups, _roofs(groups, target, streamed), strict=True))
     return tuple(
-        Part(group, latency.get(group), bounds.get(group, ""), step.live_bytes)
+        Part(group, latency.get(group), roofs.get(group), step.live_bytes)
         for group, step in zip(parts.subgraphs, memory.steps, strict=True)
     )
 
 
-def _bounds(groups: Sequence[Subgraph], target: Target) -> list[str]:
-    """Which roof of the roofline is the lowest for each group."""
+def _roofs(groups: Sequence[Subgraph], target: Target, streamed: bool) -> list[Roofs | None]:
+    """The roofline of each group; None for views."""
     if not groups:
         return []
-    roofs = roofline(table([g.signature for g in groups]), target)
-    names = np.array(["compute", "on_chip", "off_chip"])
-    worst = np.argmax(np.stack([roofs.mac, roofs.on_chip, roofs.off_chip]), axis=0)
-    return ["" if g.kind == VIEW else str(names[w]) for g, w in zip(groups, worst, strict=True)]
+    bounds = roofline(table([g.signature for g in groups]), target, streamed)
+    inner, outer = target.memories[0], target.memories[-1]
+    return [
+        None
+        if group.kind == VIEW
+        else Roofs(
+            compute_us=target.cycles_to_us(mac),
+            on_chip_us=target.cycles_to_us(on_chip),
+            off_chip_us=target.cycles_to_us(off_chip),
+            on_chip_bytes=round(on_chip * inner.bytes_per_cycle),
+            off_chip_bytes=round(off_chip * outer.bytes_per_cycle),
+        )
+        for group, mac, on_chip, off_chip in zip(
+            groups, bounds.mac.tolist(), bounds.on_chip.tolist(), bounds.off_chip.tolist(), strict=True
+        )
+    ]
 
 
 def _params(model: ir.Model) -> int:

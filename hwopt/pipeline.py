@@ -239,7 +239,8 @@ def sharpened(work: Work) -> Work:
     learned = work.sharpen(work.model, work.before, work.cost_model)
     if not len(learned):
         return work
-    return replace(work, before=assess(work.model, work.input_shapes, work.target, learned))
+    streamed = work.cost_model.header.streamed
+    return replace(work, before=assess(work.model, work.input_shapes, work.target, learned, streamed))
 
 
 __all__ = ["Result", "analyze", "optimize"]

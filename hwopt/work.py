@@ -73,7 +73,7 @@ class Work:
 
     def assess(self, model: ir.Model) -> Assessment:
         """The model's predicted cost on this run's target."""
-        return assess(model, self.input_shapes, self.target, self.cost_model)
+        return assess(model, self.input_shapes, self.target, self.cost_model, self.cost_model.header.streamed)
 
     def ask(self, models: Sequence[ir.Model]) -> list[OracleAnswer]:
         """The oracle's figure for whole models, unless everything is to be predicted (`--refine 0`)."""
@@ -137,7 +137,7 @@ def open_work(
         limit=None if calibration is None else accuracy_limit(chosen, calibration.labels),
         replayed=replayed,
         settings=chosen,
-        before=assess(placed, chosen.input_shapes, accelerator, cost_model),
+        before=assess(placed, chosen.input_shapes, accelerator, cost_model, cost_model.header.streamed),
         stop=stop or Stop(),
     )
 

@@ -22,6 +22,7 @@ from hwopt.settings import Options, settings
 from hwopt.stopping import Stop
 from hwopt.target import Target
 from hwopt.trace import Listeners, stage
+from hwopt.versions import versions
 from hwopt.work import CalibrationLike, ModelLike, open_work
 
 SCHEMA_VERSION = 1
@@ -73,7 +74,7 @@ def explain(
 def answer(run: Run, asked: str) -> Explanation:
     """What a run says of a choice or a node; of every choice where nothing is asked for."""
     outcome = run.decided.refused or ("unchanged" if run.decided.unchanged else "changed")
-    tool = Tool("hwopt", __version__)
+    tool = Tool("hwopt", __version__, versions())
     head = Explanation(tool, run.work.path, target_info(run.work), outcome, asked)
     if not asked:
         return replace(head, listed=tuple(line(run, choice) for choice in run.offered.values()))

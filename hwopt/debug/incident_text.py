@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,9 +11,9 @@ from hwopt.debug.incident import Incident
 from hwopt.debug.reproduction import Line
 from hwopt.errors import PassFailed, RewriteFailed, reason_of
 from hwopt.report.jsonable import Json, JsonObject
+from hwopt.versions import versions
 
 SCHEMA_VERSION = 1
-_PACKAGES = ("hwopt", "onnx", "onnx-ir", "onnxruntime", "xgboost-cpu", "xgboost", "numpy", "scipy", "highspy")
 
 
 def facts(
@@ -49,7 +46,7 @@ def facts(
         "seed": None if work is None else work.settings.seed,
         "files": {name: text for name, text in _files(incident) if name in written},
         "missing": dict(missing),
-        "versions": versions(),
+        "versions": dict(versions()),
     }
 
 
@@ -129,14 +126,3 @@ def one_line(error: Exception) -> str:
 
 def _plain(value: object) -> Json:
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
-
-
-def versions() -> JsonObject:
-    """Of Python, of the system, and of what decides figures."""
-    found: JsonObject = {"python": sys.version.split()[0], "platform": platform.platform()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

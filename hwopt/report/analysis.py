@@ -20,6 +20,7 @@ from hwopt.report.schema import (
 )
 from hwopt.report.trust import trust_notes
 from hwopt.trace import Timings
+from hwopt.versions import versions
 from hwopt.work import Work
 
 
@@ -27,7 +28,7 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
     """answer: the oracle's figure for the whole model, None where it was not asked."""
     nothing = Missing("nothing was changed")
     return Report(
-        tool=Tool("hwopt", __version__),
+        tool=Tool("hwopt", __version__, versions()),
         command=command,
         seed=work.settings.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -40,7 +41,7 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
         accuracy=nothing,
         choices=(),
         skipped=(),
-        subgraphs=Subgraphs(subgraph_rows(work.before), ()),
+        subgraphs=Subgraphs(subgraph_rows(work.before, work.target), ()),
         verification=_asked(answer),
         budget=Budget(work.settings.objective.value),
         search=nothing,

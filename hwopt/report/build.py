@@ -16,7 +16,7 @@ from hwopt.ir import Port, interface
 from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
 from hwopt.report.choices import choice_rows
-from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
+from hwopt.report.figures import costs, hardware, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
 from hwopt.report.pareto import pareto_rows
 from hwopt.report.rounds import link_info, round_rows
@@ -40,6 +40,7 @@ from hwopt.report.schema import (
 from hwopt.report.trust import trust_notes
 from hwopt.settle import Settled
 from hwopt.stopping import TIME_LIMIT
+from hwopt.versions import versions
 from hwopt.work import Work
 
 
@@ -47,7 +48,7 @@ def build_report(findings: Findings) -> Report:
     """The whole report of an `optimize` run; `output` is filled in when the files are written."""
     work, settled = findings.work, findings.settled
     return Report(
-        tool=Tool("hwopt", __version__),
+        tool=Tool("hwopt", __version__, versions()),
         command=findings.command,
         seed=work.settings.seed,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -60,7 +61,9 @@ def build_report(findings: Findings) -> Report:
         accuracy=accuracy(work, settled),
         choices=choice_rows(findings),
         skipped=skipped_rows(findings.skipped),
-        subgraphs=Subgraphs(subgraph_rows(work.before), subgraph_rows(settled.after)),
+        subgraphs=Subgraphs(
+            subgraph_rows(work.before, work.target), subgraph_rows(settled.after, work.target)
+        ),
         verification=verification(findings),
         budget=budget(work, settled),
         search=search(findings),
@@ -79,7 +82,8 @@ def model_info(work: Work) -> ModelInfo:
 def target_info(work: Work) -> TargetInfo:
     """The accelerator."""
     target = work.target
-    return TargetInfo(target.name, target.oracle.name, target.precision, target.config_hash)
+    config, machine = target.config_hash, hardware(target)
+    return TargetInfo(target.name, target.oracle.name, target.precision, config, machine)
 
 
 def skipped_rows(skipped: Iterable[Skip]) -> tuple[SkippedRow, ...]:

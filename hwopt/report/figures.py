@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
-from hwopt.assess import Assessment, OracleAnswer, op_of
+from hwopt.assess import Assessment, OracleAnswer, Part, op_of
 from hwopt.estimate import Estimate, Source
+from hwopt.memory import weight_bytes
 from hwopt.nodes import label
-from hwopt.report.schema import Costs, Figure, Missing, OracleCosts, SubgraphRow, Unpriced
-from hwopt.signature import VIEW
+from hwopt.provenance import sources_of
+from hwopt.report.schema import (
+    Costs,
+    Figure,
+    Hardware,
+    MemoryLevel,
+    Missing,
+    Number,
+    OracleCosts,
+    PeakRow,
+    RoofsRow,
+    SubgraphRow,
+    TensorRow,
+    Unpriced,
+)
+from hwopt.signature import VIEW, macs
+from hwopt.target import Target
 
 
 def costs(assessment: Assessment) -> Costs:
@@ -24,7 +41,18 @@ def costs(assessment: Assessment) -> Costs:
             Unpriced(name, op_of(assessment, name), reason)
             for name, reason in sorted(assessment.unpriced.items())
         ),
+        peak=peak(assessment),
     )
+
+
+def peak(assessment: Assessment) -> PeakRow | None:
+    """The step at which most bytes are alive, and what lives there."""
+    steps, placements = assessment.memory.steps, assessment.memory.placements
+    if not steps:
+        return None
+    number = max(range(len(steps)), key=lambda i: steps[i].live_bytes)
+    tensors = tuple(TensorRow(name, placements[name].size) for name in steps[number].tensors)
+    return PeakRow(number, steps[number].live_bytes, tensors)
 
 
 def latency(assessment: Assessment) -> Figure:
@@ -39,7 +67,7 @@ def counted(number: int) -> Estimate:
     return Estimate(float(number), 0.0, Source.COMPUTED)
 
 
-def subgraph_rows(assessment: Assessment) -> tuple[SubgraphRow, ...]:
+def subgraph_rows(assessment: Assessment, target: Target) -> tuple[SubgraphRow, ...]:
     """One row per subgraph, in order of execution."""
     return tuple(
         SubgraphRow(
@@ -50,9 +78,34 @@ def subgraph_rows(assessment: Assessment) -> tuple[SubgraphRow, ...]:
             latency_us=part.latency_us or Missing(assessment.unpriced.get(part.subgraph.label, "no price")),
             bound=part.bound,
             peak_bytes=counted(part.peak_bytes),
+            sources=tuple(dict.fromkeys(s for node in part.subgraph.nodes for s in sources_of(node))),
+            macs=macs(part.subgraph.signature),
+            weight_bytes=weight_bytes(part.subgraph.signature, target),
+            utilisation=utilisation(part, target),
+            roofs=None if part.roofs is None else RoofsRow(**asdict(part.roofs)),
         )
         for part in assessment.parts
     )
+
+
+def utilisation(part: Part, target: Target) -> Number:
+    """Share of the MAC array's peak that a subgraph uses while it runs."""
+    if part.latency_us is None:
+        return Missing("it has no price")
+    if part.latency_us.value <= 0:
+        return Missing("it costs no time")
+    least = target.cycles_to_us(macs(part.subgraph.signature) / target.macs_per_cycle)
+    return least / part.latency_us.value
+
+
+def hardware(target: Target) -> Hardware:
+    """What the roofline of a target is made of."""
+    levels = tuple(
+        MemoryLevel(item.name, item.bytes, item.bytes_per_cycle * target.clock_mhz)
+        for item in target.memories
+    )
+    peak_macs = target.macs_per_cycle * target.clock_mhz
+    return Hardware(target.clock_mhz, peak_macs, levels, target.arena_memory.name)
 
 
 def oracle_costs(answer: OracleAnswer) -> OracleCosts:

@@ -15,15 +15,27 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from hwopt.report.schema_choices import ChoiceRow, PassRow, SkippedRow, ValueRow
-from hwopt.report.schema_costs import Costs, Figure, Missing, Number, SubgraphRow, Subgraphs, Unpriced
+from hwopt.report.schema_costs import (
+    Costs,
+    Figure,
+    Missing,
+    Number,
+    PeakRow,
+    RoofsRow,
+    SubgraphRow,
+    Subgraphs,
+    TensorRow,
+    Unpriced,
+)
 from hwopt.report.schema_proof import AccuracyRow, OracleCosts, OracleProof, OutputDifference, Verification
 from hwopt.report.schema_search import Budget, Limit, LinkInfo, ParetoRow, RoundRow, SearchInfo
 
 __all__ = [
-    "AccuracyRow", "Budget", "ChoiceRow", "Costs", "Figure", "Limit", "LinkInfo", "Missing", "ModelInfo",
-    "Number", "OracleCosts", "OracleProof", "Outcome", "OutputDifference", "OutputInfo", "ParetoRow",
-    "PassRow", "Report", "RoundRow", "Scalar", "SearchInfo", "SkippedRow", "SubgraphRow", "Subgraphs",
-    "TargetInfo", "Tool", "Unpriced", "ValueRow", "Verification",
+    "AccuracyRow", "Budget", "ChoiceRow", "Costs", "Figure", "Hardware", "Limit", "LinkInfo", "MemoryLevel",
+    "Missing", "ModelInfo", "Number", "OracleCosts", "OracleProof", "Outcome", "OutputDifference",
+    "OutputInfo", "ParetoRow", "PassRow", "PeakRow", "Report", "RoofsRow", "RoundRow", "Scalar",
+    "SearchInfo", "SkippedRow", "SubgraphRow", "Subgraphs", "TargetInfo", "TensorRow", "Tool", "Unpriced",
+    "ValueRow", "Verification",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -41,10 +53,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Tool:
-    """Which hwopt made this report."""
+    """Which hwopt made this report. versions: of Python, of the system, and of what decides figures."""
 
     name: str
     version: str
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,28 @@ class OutputInfo:
 
 
 @dataclass(frozen=True)
+class MemoryLevel:
+    """One level of the target's memory. bytes_per_us: to the next level inwards."""
+
+    name: str
+    bytes: int
+    bytes_per_us: float
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the roofline is made of. memories: innermost first; arena: the one that holds the activations."""
+
+    clock_mhz: float
+    macs_per_us: float
+    memories: tuple[MemoryLevel, ...]
+    arena: str
+
+
+UNKNOWN = Missing("the report was made by an older hwopt")
+
+
+@dataclass(frozen=True)
 class TargetInfo:
     """The accelerator. config: SHA-256 over hardware, fusion and oracle tables; precision: of pricing."""
 
@@ -72,6 +107,7 @@ class TargetInfo:
     oracle: str
     precision: str
     config: str
+    hardware: Hardware | Missing = UNKNOWN
 
 
 @dataclass(frozen=True)
