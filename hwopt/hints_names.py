@@ -27,13 +27,15 @@ class Book:
     """The names of one model.
 
     wrong: the error for (where somebody said it, what is wrong there). choices: with the values of every
-    risk. nodes: places by what people call a node. risks: those that this run may use.
+    risk. nodes: places by what people call a node. risks: those that this run may use. whose: the choices
+    are, in words.
     """
 
     wrong: Callable[[str, str], BadInput]
     choices: Mapping[str, Choice]
     nodes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     risks: frozenset[Risk] = frozenset(Risk)
+    whose: str = "this model"
 
     def choice(self, name: str, key: str, value: str | None = None) -> Choice:
         """The one choice of that name.
@@ -49,7 +51,7 @@ class Book:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise self.wrong(key, f"names no choice of this model{self._nearest(name)}")
+            raise self.wrong(key, f"names no choice of {self.whose}{self._nearest(name)}")
         raise self.wrong(key, f"may mean {listed(found)}: write one of these ids")
 
     def named(self, name: str) -> list[Choice]:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from hwopt.choice import Choice, Kind, Pass, Risk, Skip, Value
 from hwopt.errors import BadInput
 from hwopt.find import Canonical, canonicalise
+from hwopt.hints import shorten
 from hwopt.hints_apply import Orders
 from hwopt.hints_names import Book, node_names
 from hwopt.nodes import label
@@ -22,6 +23,7 @@ from hwopt.target import Target
 from hwopt.trace import Listeners
 
 OPTION = "--only-choice"
+MODEL, PLAN = "this model", "the plan"  # whose choices names are looked up among
 LEFT_OUT = f"left out by {OPTION}"
 _FOLD = f"{Kind.CANONICAL}:"  # how the ids of folds begin
 
@@ -31,7 +33,9 @@ def names_folds(names: Sequence[str]) -> bool:
     return any(name.startswith(_FOLD) for name in names)
 
 
-def chosen_folds(names: Sequence[str], folds: Sequence[Value], model: ir.Model) -> frozenset[str] | None:
+def chosen_folds(
+    names: Sequence[str], folds: Sequence[Value], model: ir.Model, whose: str = MODEL
+) -> frozenset[str] | None:
     """The ids of the folds that are named; None where none is, and all are made."""
     if not names_folds(names):
         return None
@@ -39,7 +43,7 @@ def chosen_folds(names: Sequence[str], folds: Sequence[Value], model: ir.Model) 
     for fold in folds:
         values = (*known[fold.choice].values, fold) if fold.choice in known else (fold,)
         known[fold.choice] = Choice(fold.choice, fold.kind, values)
-    return _looked_up([name for name in names if name.startswith(_FOLD)], known, model)
+    return _looked_up([name for name in names if name.startswith(_FOLD)], known, model, whose)
 
 
 def canonical_with(
@@ -61,14 +65,25 @@ def canonical_with(
     return replace(made, skipped=(*made.skipped, *_skipped_folds(made.folds, every, model)))
 
 
-def chosen_choices(names: Sequence[str], choices: Sequence[Choice], model: ir.Model) -> frozenset[str]:
-    """The ids of the choices that are named, folds left out. model: whose nodes have names."""
+def chosen_choices(
+    names: Sequence[str], choices: Sequence[Choice], model: ir.Model, whose: str = MODEL
+) -> frozenset[str]:
+    """The ids of the choices that are named, folds left out.
+
+    model: whose nodes have names; whose: choices they are, in words. Raises BadInput for a name that means
+    none or several of them.
+    """
     rest = [name for name in names if not name.startswith(_FOLD)]
-    return _looked_up(rest, {choice.id: choice for choice in choices}, model)
+    return _looked_up(rest, {choice.id: choice for choice in choices}, model, whose)
 
 
-def _looked_up(names: Sequence[str], known: Mapping[str, Choice], model: ir.Model) -> frozenset[str]:
-    book = Book(lambda name, wrong: BadInput(f"{OPTION} {name} {wrong}"), known, node_names(model))
+def _looked_up(
+    names: Sequence[str], known: Mapping[str, Choice], model: ir.Model, whose: str
+) -> frozenset[str]:
+    def wrong(name: str, what: str) -> BadInput:
+        return BadInput(f"{OPTION} {shorten(name)} {what}")
+
+    book = Book(wrong, known, node_names(model), whose=whose)
     return frozenset(book.choice(name, name).id for name in names)
 
 

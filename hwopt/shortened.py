@@ -15,7 +15,7 @@ from hwopt.find import canonicalise, find_choices
 from hwopt.plan import Plan, steps_of
 from hwopt.replay import check_plan, planned_assignment, planned_folds
 from hwopt.rewrite import chosen_values
-from hwopt.selection import OPTION, chosen_choices, chosen_folds
+from hwopt.selection import OPTION, PLAN, chosen_choices, chosen_folds
 from hwopt.trace import (
     REWRITING,
     Event,
@@ -79,8 +79,8 @@ def _selected(work: Work, plan: Plan) -> Sequence[Value]:
     folds, choices = _opened(work, plan)
     values = _values(plan, folds, choices)
     planned = [choice for choice in choices if choice.id in {value.choice for value in values}]
-    wanted = chosen_folds(names, folds, work.model)
-    named = chosen_choices(names, planned, work.model)
+    wanted = chosen_folds(names, folds, work.model, PLAN)
+    named = chosen_choices(names, planned, work.model, PLAN)
     return [
         *(fold for fold in folds if wanted is None or fold.choice in wanted),
         *(value for value in values if value.choice in named),
