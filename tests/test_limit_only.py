@@ -80,11 +80,7 @@ def test_a_choice_of_lossy_values_needs_data(folder: Path) -> None:
     passes = ["prune_channels"]
     with pytest.raises(BadInput, match=r"--only-choice width:\w+: all its values need calibration data"):
         hwopt.optimize(
-            folder / "model.onnx",
-            target=TARGET,
-            only_choice=["width:ha"],
-            refine=0,
-            passes=["prune_channels"],
+            folder / "model.onnx", target=TARGET, only_choice=["width:ha"], refine=0, passes=passes
         )
 
 
