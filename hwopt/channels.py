@@ -229,15 +229,18 @@ def _check_balance(group: ChannelGroup, selection: Sequence[int]) -> None:
 def _note_lanes(group: ChannelGroup, selection: Sequence[int]) -> None:
     """Says on every tensor of the group which of its entries are left, for whoever compares it."""
     for lane in sorted(group.lanes, key=lambda lane: -lane.start):
-        block = lane.block or _block(lane)
+        block = lane.block or _block(group, lane)
         if block is not None:
             part = slice(lane.start * block, (lane.start + group.width) * block)
             own = [PADDING if c == PADDING else c * block + b for c in selection for b in range(block)]
             note_channels(lane.value, lane.axis, lane.total * block, part, own)
 
 
-def _block(lane: Lane) -> int | None:
-    """Entries of the axis per channel, from the recorded shape; None where there is none."""
+def _block(group: ChannelGroup, lane: Lane) -> int | None:
+    """Entries of the axis per channel, from a weight that reads the tensor, else its recorded shape."""
+    for slot in group.slots_on("in"):
+        if slot.node.inputs[0] is lane.value:
+            return slot.block
     shape = lane.value.shape
     size = None if shape is None or lane.axis >= len(shape) else shape[lane.axis]
     return max(size // lane.total, 1) if isinstance(size, int) else None

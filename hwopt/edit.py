@@ -14,26 +14,35 @@ import onnx_ir as ir
 
 from hwopt.nodes import is_op
 
+_RESERVED = "hwopt.names"  # in graph.meta, which survives clones
 AttributeValue = int | float | str | Sequence[int] | Sequence[float]
 
 
 def fresh_name(graph: ir.Graph, hint: str) -> str:
-    """A value name that the graph does not use yet: the hint itself, or the hint with a number."""
-    taken = _names(graph)
-    if hint not in taken:
-        return hint
-    number = 1
-    while f"{hint}.{number}" in taken:
+    """A value name that means nothing yet: the hint itself, or the hint with a number.
+
+    Neither the graph uses it, nor did the input model: what has a name of the input's is that value.
+    """
+    taken, reserved = _names(graph), graph.meta.get(_RESERVED, frozenset())
+    name, number = hint, 0
+    while name in taken or name in reserved:
         number += 1
-    return f"{hint}.{number}"
+        name = f"{hint}.{number}"
+    return name
+
+
+def reserve_names(graph: ir.Graph) -> None:
+    """Keeps every name that a value of the graph has now, or a nested graph's, from becoming another's."""
+    graph.meta[_RESERVED] = frozenset(_names(graph))
 
 
 def _names(graph: ir.Graph) -> set[str]:
-    names = {name for name in graph.initializers if name}
-    names.update(value.name for value in graph.inputs if value.name)
+    values = [*graph.inputs, *graph.initializers.values()]
+    for inner in graph.subgraphs():
+        values += [*inner.inputs, *inner.initializers.values()]
     for node in graph.all_nodes():
-        names.update(value.name for value in node.outputs if value.name)
-    return names
+        values += node.outputs
+    return {value.name for value in values if value.name}
 
 
 def add_constant(graph: ir.Graph, array: npt.NDArray[np.generic], hint: str) -> ir.Value:

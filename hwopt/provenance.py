@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from hwopt.edit import reserve_names
 from hwopt.nodes import label
 
 SOURCES = "hwopt.sources"  # labels of nodes of the input model
@@ -47,7 +48,11 @@ class Channels:
 
 
 def label_sources(model: ir.Model) -> None:
-    """Every node of the main graph becomes its own source; done once, on the model that came in."""
+    """Every node of the main graph becomes its own source, every name stays for what has it now.
+
+    Done once, on the model that came in.
+    """
+    reserve_names(model.graph)
     for number, node in enumerate(model.graph):
         node.meta[SOURCES] = _read(node, SOURCES) or (label(node),)
         node.meta[SERIAL] = number
