@@ -13,8 +13,8 @@ that cannot be written is the user's to mend. Files of a run that ends are not p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Protocol
@@ -237,23 +237,35 @@ def stage(listeners: Listeners, name: str) -> Iterator[None]:
     """Wraps a step of the pipeline in StageStarted and StageDone (also where the step raises)."""
     emit(listeners, StageStarted(name))
     start = perf_counter()
-    try:
+    with _told_after(listeners, lambda: StageDone(name, perf_counter() - start)):
         yield
-    finally:
-        emit(listeners, StageDone(name, perf_counter() - start))
 
 
 @contextmanager
 def timed_pass(listeners: Listeners, pass_name: str, model: ir.Model, phase: str = FINDING) -> Iterator[None]:
-    """Wraps what a pass does to a model in PassStarted and PassDone."""
+    """Wraps what a pass does to a model in PassStarted and PassDone (also where the pass raises)."""
     before = model.graph.num_nodes()
     emit(listeners, PassStarted(pass_name, phase))
     start = perf_counter()
+
+    def done() -> PassDone:
+        seconds = perf_counter() - start
+        return PassDone(pass_name, seconds, before, model.graph.num_nodes(), phase)
+
+    with _told_after(listeners, done):
+        yield
+
+
+@contextmanager
+def _told_after(listeners: Listeners, event: Callable[[], Event]) -> Iterator[None]:
+    """Tells of an event whatever happens inside; what is raised there counts more than a listener's failure."""
     try:
         yield
-    finally:
-        seconds = perf_counter() - start
-        emit(listeners, PassDone(pass_name, seconds, before, model.graph.num_nodes(), phase))
+    except BaseException:
+        with suppress(HwoptError):
+            emit(listeners, event())
+        raise
+    emit(listeners, event())
 
 
 @dataclass

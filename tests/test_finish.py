@@ -21,6 +21,7 @@ from hwopt.ir import save_model
 from hwopt.settings import settings
 from hwopt.settle import Data, Settled
 from hwopt.steps import choose, find, price_choices
+from hwopt.trace import Listeners, ModelMade, Recorder
 from hwopt.work import Work, open_work
 from tests.graphs import classifier, output_of
 
@@ -51,7 +52,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return work, found.choices, data, choose(work, found, problem, data)
 
 
-def after_steps(run: Run, monkeypatch: pytest.MonkeyPatch, measured: Damage) -> Settled:
+def after_steps(
+    run: Run, monkeypatch: pytest.MonkeyPatch, measured: Damage, listeners: Listeners = ()
+) -> Settled:
     """The plan after steps whose cross-fitted damage is this."""
     work, choices, data, settled = run
 
@@ -60,7 +63,7 @@ def after_steps(run: Run, monkeypatch: pytest.MonkeyPatch, measured: Damage) -> 
 
     monkeypatch.setattr("hwopt.tuning.tune.tune", fake)
     harm = SimpleNamespace(of_tuned=lambda *_: measured)
-    return finish.tuned(work, choices, replace(data, harm=cast(Harm, harm)), settled)
+    return finish.tuned(work, choices, replace(data, harm=cast(Harm, harm)), settled, listeners)
 
 
 def test_steps_that_help_are_kept_and_their_figure_is_the_plans(
@@ -69,8 +72,10 @@ def test_steps_that_help_are_kept_and_their_figure_is_the_plans(
     settled = run[3]
     assert settled.decision.damage is not None
     better = damage(0.5 * min(settled.decision.damage.per_fold))
-    after = after_steps(run, monkeypatch, better)
+    heard = Recorder()
+    after = after_steps(run, monkeypatch, better, (heard,))
     assert after.tuned == 7
+    assert heard.events == [ModelMade("tune", after.model)]
     assert after.decision.damage == better
     assert after.model is not settled.model
     assert after.after.latency_us == settled.after.latency_us

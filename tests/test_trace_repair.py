@@ -114,3 +114,14 @@ def test_telling_changes_nothing_of_the_fit() -> None:
     silent = repair(data, changed, range(5), seed=0, effort=SMALL)
     heard = repair(data, changed, range(5), seed=0, effort=SMALL, listeners=(Recorder(),))
     assert model_bytes(silent) == model_bytes(heard)
+
+
+def test_without_listeners_no_error_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> float:
+        raise AssertionError("nobody listens")
+
+    monkeypatch.setattr("hwopt.repair.telling.relative", fail)
+    monkeypatch.setattr("hwopt.repair.block.relative", fail)
+    base, x = classifier(), images((3, 16, 16))
+    data = Reference(base, from_source(Arrays({"x": x})), threads=1)
+    repair(data, carry_out_steps(base, [spoil("s", 0.5)]), range(5), seed=0, effort=SMALL)

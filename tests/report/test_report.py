@@ -84,6 +84,7 @@ def example() -> s.Report:
             s.ParetoRow(predicted(1500, 15), 0.0, 700, 400, 300, {"form-1": "dense"}, True, 0.0, True),
             s.ParetoRow(predicted(2000, 20), 0.0, 600, 300, 300, {}),
         ),
+        passes=(s.PassRow("densify_depthwise", 2, 0, 1, 0, 0, 0.012, 0.003),),
     )
 
 
@@ -125,10 +126,20 @@ CONTRACT: dict[str, list[str]] = {
         "drop",
         "chosen",
     ],
+    "passes/0": [
+        "name",
+        "values",
+        "skipped",
+        "steps",
+        "nodes_removed",
+        "nodes_added",
+        "finding_s",
+        "rewriting_s",
+    ],
 }
 TOP = ["schema_version", "tool", "command", "seed", "created", "model", "target", "before", "after"]
 TOP += ["accuracy", "choices", "skipped", "subgraphs", "verification", "budget", "search", "timings_s"]
-TOP += ["pareto"]
+TOP += ["pareto", "passes"]
 
 
 def lookup(value: object, path: str) -> object:
