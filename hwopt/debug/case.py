@@ -12,29 +12,29 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import onnx_ir as ir
 
 from hwopt.choice import Value
+from hwopt.debug.bisect_judging import Wanted, judging_of
 from hwopt.debug.case_files import appearing, npz_bytes
 from hwopt.debug.case_plan import found_anew as found_anew
 from hwopt.debug.case_plan import plan_in, steps_in
-from hwopt.debug.checks import NumericCheck
+from hwopt.debug.checks import CRASH, NUMERIC, REFUSED
 from hwopt.debug.compare import compare_outputs
 from hwopt.debug.compare_data import given_inputs
-from hwopt.debug.compare_inputs import generated_inputs
-from hwopt.debug.compare_tolerance import Tolerance
-from hwopt.debug.incident_text import versions
 from hwopt.debug.shrink import Fails, Piece
 from hwopt.debug.stepwise import Broken, opened_untried
 from hwopt.errors import RewriteFailed
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256, save_model
-from hwopt.plan import Plan
+from hwopt.plan import Plan, read_plan
 from hwopt.report.jsonable import JsonObject, encode, json_text
-from hwopt.runtime import Session
 from hwopt.settings import settings
+from hwopt.target import Target
+from hwopt.versions import versions
 from hwopt.work import Work, open_work
 
 BEFORE, AFTER, INPUTS, PLAN, CASE = "before.onnx", "after.onnx", "inputs.npz", "plan.json", "case.json"
@@ -48,8 +48,8 @@ class Story:
 
     kind, reason: of the check's finding. steps: their numbers in the whole plan. target: as `--target` was
     given; "": by its name. options: what `hwopt bisect` must be told beside model, plan and target, e.g.
-    ("--check", "cmd {model}"); FOLDER in one of them becomes the case's folder, as in "FOLDER/inputs.npz".
-    command: the line that shows the failure in the whole model, for a case that has no line of its own.
+    ("--check", "cmd {model}"). command: the line that shows the failure in the whole model, for a case that
+    has none of its own.
     """
 
     kind: str
@@ -86,9 +86,8 @@ def write_case(
     """Writes before.onnx, after.onnx, inputs.npz, plan.json and case.json into the folder, all or none.
 
     fails: the check that the piece was shrunk with. bisects: whether `hwopt bisect BEFORE --plan PLAN` with
-    the story's options finds the failure (given both paths; inputs.npz lies beside them); None: the built-in
-    numeric check decides, and a step that raises. Raises BadInput where a file exists and `force` is not
-    set, or the disk refuses.
+    the story's options finds the failure (given both paths); None: the built-in check decides, and a step
+    that cannot be made. Raises BadInput where a file exists and `force` is not set, or the disk refuses.
     """
     with appearing(folder, FILES, force) as made:
         save_model(piece.before, made / BEFORE)
@@ -130,14 +129,26 @@ def _reproduction(
     folder: Path, made: Path, work: Work, story: Story, bisects: Bisects | None
 ) -> tuple[str, bool]:
     """The shortest way to see it fail, among those that were tried and do."""
-    if (made / PLAN).exists() and _tried(bisects or _built_in(work), made / BEFORE, made / PLAN):
-        options = [option.replace("FOLDER", str(folder)) for option in story.options]
-        words = ["bisect", str(folder / BEFORE), "--plan", str(folder / PLAN), "--target"]
-        return shlex.join(["hwopt", *words, story.target or work.target.name, *options]), True
-    if (made / AFTER).exists() and _tried(_compares, made / BEFORE, made / AFTER):
-        words = ["compare", str(folder / BEFORE), str(folder / AFTER), "--inputs", str(folder / INPUTS)]
-        return shlex.join(["hwopt", *words]), True
+    if (made / PLAN).exists():
+        words = ["bisect", BEFORE, "--plan", PLAN, "--target", story.target or work.target.name, "--no-case"]
+        recorded = ("--inputs", INPUTS)
+        ways = [(story.options, bisects)] if bisects is not None else [
+            (story.options, partial(_bisects, work.target, story.kind, None)),
+            ((*story.options, *recorded), partial(_bisects, work.target, story.kind, made / INPUTS)),
+        ]  # fmt: skip
+        for options, shows in ways:
+            if _tried(shows, made / BEFORE, made / PLAN):
+                return _line([*words, *options], folder), True
+    limit = story.options if story.options[:1] == ("--tolerance",) else ()
+    compares = partial(_compares, float(limit[1]) if limit else None)
+    if story.kind == NUMERIC and (made / AFTER).exists() and _tried(compares, made / BEFORE, made / AFTER):
+        return _line(["compare", BEFORE, AFTER, "--inputs", INPUTS, *limit], folder), True
     return story.command, False
+
+
+def _line(words: Sequence[str], folder: Path) -> str:
+    """A line for a shell; the case's files are named with their folder."""
+    return shlex.join(["hwopt", *(str(folder / word) if word in FILES else word for word in words)])
 
 
 def _tried(shows: Bisects, one: Path, two: Path) -> bool:
@@ -147,24 +158,23 @@ def _tried(shows: Bisects, one: Path, two: Path) -> bool:
         return False
 
 
-def _built_in(work: Work) -> Bisects:
-    """What `hwopt bisect` finds without further options."""
+def _bisects(target: Target, kind: str, inputs: Path | None, before: Path, plan: Path) -> bool:
+    """Whether `hwopt bisect` finds this kind of failure, on noise or on these inputs."""
+    chosen = settings(plan=plan, refine=0, seed=read_plan(plan).seed)
+    work = open_work(before, target, chosen)
+    steps, found = opened_untried(work)
+    everything = frozenset(range(1, len(steps) + 1))
+    attempt = steps.attempt(everything)
+    if isinstance(attempt, Broken):
+        return kind == (CRASH if attempt.crash else REFUSED)
+    finding = judging_of(work, steps, found, Wanted(inputs=inputs), ()).judge(everything)
+    return finding.bad and finding.kind == kind
 
-    def bisects(before: Path, plan: Path) -> bool:
-        steps, _ = opened_untried(open_work(before, work.target, settings(plan=plan, refine=0)))
-        attempt = steps.attempt(frozenset(range(1, len(steps) + 1)))
-        if isinstance(attempt, Broken):
-            return attempt.crash
-        inputs = generated_inputs(steps.source, Session(steps.source).run, {})
-        return NumericCheck(steps.source, inputs, Tolerance())(attempt).bad
 
-    return bisects
-
-
-def _compares(before: Path, after: Path) -> bool:
+def _compares(tolerance: float | None, before: Path, after: Path) -> bool:
     """Whether `hwopt compare` tells the two models apart on the case's inputs."""
     one, two = load_model(before), load_model(after)
-    found = compare_outputs(one, two, given_inputs(before.with_name(INPUTS), one))
+    found = compare_outputs(one, two, given_inputs(before.with_name(INPUTS), one), tolerance)
     return not found.same and not found.failure
 
 
@@ -191,7 +201,7 @@ def _told(
             "target": {"name": work.target.name, "config": work.target.config_hash},
             "seed": work.settings.seed,
             "whole_model": story.command or None,
-            "versions": versions(),
+            "versions": dict(versions()),
         }
     )
     assert isinstance(told, dict)

@@ -108,7 +108,7 @@ class _Trials:
     def __call__(self, nodes: Nodes) -> bool:
         whole = self.of(nodes)
         if whole not in self.known:
-            self.known[whole] = bool(whole) and not self.spent and self._try(whole)
+            self.known[whole] = bool(whole) and self._try(whole)
         return self.known[whole]
 
     def of(self, nodes: Nodes) -> Nodes:
@@ -124,7 +124,9 @@ class _Trials:
         return replace(self, fails=both, inner=frozenset(), known={})
 
     def attempt(self, piece: ir.Model, feeds: Feeds) -> bool:
-        """One trial. Whatever it raises, that is not the failure that is looked for."""
+        """One trial, if there may be one. What it raises is not the failure that is looked for."""
+        if self.spent:
+            return False
         self.made += 1
         emit(self.listeners, Progress(_STAGE, self.made, 0))
         try:
