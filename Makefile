@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # gigabytes of CUDA, so it is not fallen back to: the tests that need it are skipped then.
 TORCH ?= torch==2.13.0+cpu
 
-.PHONY: help venv train test test-slow lint format types demo example lock wheel clean
+.PHONY: schema help venv train test test-slow lint format types demo example lock wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile; echo 'also: make venv train test-slow lint format types lock wheel clean'
@@ -42,6 +42,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+# The JSON Schema of OUT.report.json, from the code.
+schema: $(READY)
+	$(BIN)/python -c "from hwopt.report.read import report_schema; \
+	from hwopt.report.jsonable import json_text; print(json_text(report_schema()), end='')" > docs/report.schema.json
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -149,16 +149,12 @@ def write_card(target: Target, results: Results, judged: Judged | None) -> None:
 
 
 def _plots(judged: Judged, results: Results, word: str) -> dict[str, bytes]:
-    try:
-        return {
-            "networks.svg": networks_plot(judged.networks, word),
-            "rewrites.svg": rewrites_plot(judged.rewrites, word),
-            "kinds.svg": kinds_plot(results.kinds),
-            "calibration.svg": calibration_plot(judged),
-        }
-    except BadInput as error:
-        print(error)
-        return {}
+    return {
+        "networks.svg": networks_plot(judged.networks, word),
+        "rewrites.svg": rewrites_plot(judged.rewrites, word),
+        "kinds.svg": kinds_plot(results.kinds),
+        "calibration.svg": calibration_plot(judged),
+    }
 
 
 def _word(target: Target) -> str:

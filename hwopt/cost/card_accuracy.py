@@ -151,8 +151,6 @@ def accuracy_section(results: Results, plots: Sequence[str]) -> str:
         parts.append("Operator groups inside these networks, nothing refined:")
         parts.append(table(_KIND_HEAD, (_kind(kind) for kind in results.kinds)))
     parts += [f"![{title}]({name})" for name, title in PLOTS.items() if name in plots]
-    if not plots:
-        parts.append("Plots: `pip install 'hwopt[plots]'`, then the command above.")
     return "\n\n".join(part for part in parts if part)
 
 

@@ -129,7 +129,6 @@ def judged() -> Judged:
 
 
 def test_plots_are_small_and_the_same_bytes_each_time() -> None:
-    pytest.importorskip("matplotlib", reason="plots need matplotlib")
     import matplotlib
 
     from hwopt.cost import plots
@@ -158,7 +157,6 @@ def test_a_landscape_survives_its_file_and_is_drawn(tmp_path: Path) -> None:
     (tmp_path / "landscape.csv").write_text("operator,size,channels,latency_us\npointwise,28,eight,1\n")
     with pytest.raises(BadInput, match="line 2"):
         read_points(tmp_path / "landscape.csv")
-    pytest.importorskip("matplotlib", reason="plots need matplotlib")
     from hwopt.cost.plots_landscape import landscape_plot
 
     drawn = landscape_plot(points, points, (8, 16), "compiled")

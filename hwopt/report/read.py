@@ -1,0 +1,76 @@
+"""OUT.report.json  -->  Report, and the JSON Schema of that file.
+
+Both are made by pydantic from the dataclasses of `hwopt.report.schema`, so neither can disagree with them.
+A report is data: reading one runs nothing. Keys that nobody knows are passed over, so that a report of a
+newer hwopt of the same schema version can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from hwopt.errors import BadInput
+from hwopt.report.jsonable import Json, JsonObject
+from hwopt.report.schema import SCHEMA_VERSION, Report
+
+_KEYWORD = "pass"  # the key of the file that no Python name can be
+
+
+def read_report(path: Path) -> Report:
+    """Reads a report. Raises BadInput where the file is none, or one of another schema version."""
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInput(f"report {path} cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"report {path} is not JSON: {error}") from None
+    if not isinstance(table, dict) or "schema_version" not in table:
+        raise BadInput(f"{path} is no report: name the OUT.report.json that hwopt optimize has written")
+    if table["schema_version"] != SCHEMA_VERSION:
+        raise BadInput(
+            f"report {path} has schema_version {table['schema_version']}, this hwopt reads {SCHEMA_VERSION}"
+        )
+    try:
+        return from_json(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"report {path}: {where}: {first['msg']}") from None
+
+
+def from_json(table: JsonObject) -> Report:
+    """The report that `to_json` made this of. Raises pydantic's ValidationError where it is none."""
+    skipped = table.get("skipped", [])
+    rows: list[Json] = [_renamed(row) for row in skipped] if isinstance(skipped, list) else []
+    return _adapter().validate_python({**table, "skipped": rows})
+
+
+def report_schema() -> JsonObject:
+    """The JSON Schema (draft 2020-12) of OUT.report.json."""
+    schema: JsonObject = _adapter().json_schema()
+    rows = schema["$defs"]
+    assert isinstance(rows, dict)
+    skipped = rows["SkippedRow"]
+    assert isinstance(skipped, dict)
+    properties, required = skipped["properties"], skipped["required"]
+    assert isinstance(properties, dict)
+    assert isinstance(required, list)
+    skipped["properties"] = {name.rstrip("_"): value for name, value in properties.items()}
+    skipped["required"] = [str(name).rstrip("_") for name in required]
+    head: JsonObject = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hwopt report"}
+    return {**head, **{key: value for key, value in schema.items() if key != "title"}}
+
+
+@cache
+def _adapter() -> TypeAdapter[Report]:
+    return TypeAdapter(Report)
+
+
+def _renamed(row: Json) -> Json:
+    if not isinstance(row, dict):
+        return row
+    return {f"{key}_" if key == _KEYWORD else key: value for key, value in row.items()}
