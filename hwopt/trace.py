@@ -258,7 +258,7 @@ def timed_pass(listeners: Listeners, pass_name: str, model: ir.Model, phase: str
 
 @contextmanager
 def _told_after(listeners: Listeners, event: Callable[[], Event]) -> Iterator[None]:
-    """Tells of an event whatever happens inside; what is raised there counts more than a listener's failure."""
+    """Tells of an event whatever happens inside; what is raised there beats a listener's failure."""
     try:
         yield
     except BaseException:

@@ -63,13 +63,13 @@ def test_a_value_is_priced_as_the_report_says(run: Run) -> None:
     rows = {(row.id, value.name): value for row in run.result.report.choices for value in row.values}
     assert set(priced) == set(rows)
     for key, event in priced.items():
-        known = rows[key].latency_us
+        latency, damage = rows[key].latency_us, rows[key].damage
         if event.latency_us is None:
-            assert not isinstance(known, Estimate)
+            assert not isinstance(latency, Estimate)
         else:
-            assert event.latency_us == known
-            assert isinstance(rows[key].damage, Estimate)
-            assert event.damage == rows[key].damage.value
+            assert event.latency_us == latency
+            assert isinstance(damage, Estimate)
+            assert event.damage == damage.value
 
 
 def test_keep_is_priced_first(run: Run) -> None:

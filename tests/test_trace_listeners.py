@@ -95,7 +95,7 @@ def test_a_run_whose_listener_breaks_down_ends_and_writes_nothing(
 
 
 def test_what_went_wrong_first_is_what_the_run_ends_with() -> None:
-    """A listener that breaks down when it is told that a failing pass has ended does not hide why it failed."""
+    """A listener that breaks down at the end of a pass that failed does not hide why it failed."""
     listeners = (raising(KeyError("x"), trace.PassDone),)
     with pytest.raises(ZeroDivisionError), trace.timed_pass(listeners, "fold", classifier()):
         raise ZeroDivisionError

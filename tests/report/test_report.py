@@ -15,9 +15,9 @@ from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.report import schema as s
 from hwopt.report import words
-from hwopt.report.reasons import why_not_measured
 from hwopt.report.jsonable import JsonObject, json_text, rounded, to_json
 from hwopt.report.markdown import to_markdown
+from hwopt.report.reasons import why_not_measured
 from hwopt.report.write import OUTPUT_KEY, OutputFiles, check_output, staged
 from hwopt.scope import NOTHING, Price, Problem, Scope
 
