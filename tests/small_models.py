@@ -105,7 +105,8 @@ _TEXTS: Mapping[str, tuple[str, Weights]] = {
           one = Constant<value = int64 {1}>()
           c = Conv<kernel_shape=[1,1]>(x, w)
           d = Mul(c, two)
-          i = Identity(d)
+          r = Relu(d)
+          i = Identity(r)
           which = Equal(mode, one)
           z = If(which) <
             then_branch = then () => (float[N,4,6,6] t) {
