@@ -35,15 +35,9 @@ class Session:
     def __init__(
         self, model: ir.Model | bytes, threads: int = THREADS, entries: Mapping[str, str] | None = None
     ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = self._options(threads)
         for name, value in (entries or {}).items():
             options.add_session_config_entry(name, value)
-        options.log_severity_level = 4  # what goes wrong is raised, and said by whoever catches it
         data = model if isinstance(model, bytes) else ir.to_proto(model).SerializeToString(deterministic=True)
         self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(
@@ -51,6 +45,17 @@ class Session:
             for spec in self._session.get_inputs()
         )
         self.outputs = tuple(str(spec.name) for spec in self._session.get_outputs())
+
+    def _options(self, threads: int) -> ort.SessionOptions:
+        """How every session runs."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4  # what goes wrong is raised, and said by whoever catches it
+        return options
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All outputs for one set of inputs, exactly as given."""
@@ -71,6 +76,18 @@ class Session:
             )
             kept = part.stop - part.start
             yield part, {name: value[:kept] for name, value in outputs.items()}
+
+
+class FrugalSession(Session):
+    """A session whose second run takes no more memory than its first, for runs in several shapes.
+
+    ONNX Runtime would plan one block for all that a run allocates, beside what it already holds.
+    """
+
+    def _options(self, threads: int) -> ort.SessionOptions:
+        options = super()._options(threads)
+        options.enable_mem_pattern = False
+        return options
 
 
 def _filled(array: Array, batch: int) -> Array:
