@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from hwopt.debug.dumps_diff import Look, changes
 from hwopt.debug.dumps_figures import Yardstick
-from hwopt.debug.dumps_files import file_name, prepared, remove_if_empty, write_dump, write_index
+from hwopt.debug.dumps_files import UNWRITABLE, file_name, prepared, remove_if_empty, write_dump, write_index
 from hwopt.debug.dumps_index import SCHEMA_VERSION, Cost, Dump, DumpedStep, Ended, Index
 from hwopt.errors import BadInput
 from hwopt.repair.marks import fit_of
@@ -143,30 +143,33 @@ class Dumps:
         assert self._yardstick is not None
         number = len([dump for dump in self._dumps if dump.file is not None])
         file = file_name(number, 3 if self.each else 2, *words)
-        last, cost = self._last, self._yardstick.cost(model)
-        self._last = _State(look, model.graph.num_nodes(), cost)
-        self._dumps.append(
-            Dump(
-                file=file,
-                after=words[0],
-                attempt=self._attempt,
-                steps=tuple(self._steps),
-                changes=None if last is None else changes(last.look, look),
-                nodes_before=self._last.nodes if last is None else last.nodes,
-                nodes_after=self._last.nodes,
-                cost_before=None if last is None else last.cost,
-                cost_after=cost,
-                outputs=self._yardstick.outputs(model),
-                weights=weights,
-                checker=write_dump(model, self.folder / file),
-            )
+        checker = write_dump(model, self.folder / file)
+        cost = self._yardstick.cost(model)
+        last = self._last or _State(look, model.graph.num_nodes())
+        told = Dump(
+            file=file,
+            after=words[0],
+            attempt=self._attempt,
+            steps=tuple(self._steps),
+            changes=None if self._last is None else changes(last.look, look),
+            nodes_before=last.nodes,
+            nodes_after=model.graph.num_nodes(),
+            cost_before=last.cost,
+            cost_after=cost,
+            outputs=self._yardstick.outputs(model),
+            weights=weights,
+            checker=checker,
         )
+        if checker.startswith(UNWRITABLE):
+            told = replace(told, file=None, note=checker)
+        self._last = _State(look, told.nodes_after, cost)
         self._steps.clear()
+        self._dumps.append(told)
 
     def _broken(self, name: str) -> Dump:
         """Steps whose model is gone: they are listed without a file."""
         assert self._last is not None
-        last, cost, steps = self._last, Cost(unavailable=_BROKEN), tuple(self._steps)
+        steps, last = tuple(self._steps), self._last
         self._steps.clear()
         return Dump(
             file=None,
@@ -177,7 +180,7 @@ class Dumps:
             nodes_before=last.nodes,
             nodes_after=last.nodes,
             cost_before=last.cost,
-            cost_after=cost,
+            cost_after=Cost(unavailable=_BROKEN),
             outputs=_BROKEN,
             weights="",
             checker="",

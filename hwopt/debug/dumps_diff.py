@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from hwopt.nodes import constant, label
 from hwopt.provenance import SERIAL, Form, gone_of, sources_of
+from hwopt.shapes import StaticInfo, static_shapes
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,27 @@ def _attribute(attribute: ir.Attr) -> str:
 
 
 def _tensors(model: ir.Model) -> dict[str, str]:
-    computed = (value for node in model.graph for value in node.outputs)
-    values: Iterable[ir.Value] = (*model.graph.inputs, *model.graph.initializers.values(), *computed)
-    return {value.name: _what(value) for value in values if value.name}
+    """What every tensor of the main graph is, such as "float32[8,3,3,3] constant"; "?" for what varies."""
+    inferred = _inferred(model)
+    found: dict[str, str] = {}
+    for value in (*model.graph.initializers.values(), *(v for node in model.graph for v in node.outputs)):
+        tensor, info = constant(value), inferred.get(value.name or "")
+        if value.name and tensor is not None:
+            found[value.name] = f"{_text(tensor.dtype, tensor.shape)} constant"
+        elif value.name:
+            found[value.name] = (
+                _text(value.dtype, value.shape) if info is None else _text(info.dtype, info.dims)
+            )
+    return found
 
 
-def _what(value: ir.Value) -> str:
-    """Such as "float32[8,3,3,3] constant"; a question mark for what is not recorded."""
-    tensor = constant(value)
-    shape = value.shape if tensor is None else tensor.shape
-    dims = "?" if shape is None else ",".join("?" if d is None else str(d) for d in _dims(shape))
-    dtype = value.dtype if tensor is None else tensor.dtype
-    return f"{'?' if dtype is None else dtype.name.lower()}[{dims}]" + (
-        " constant" if tensor is not None else ""
-    )
+def _inferred(model: ir.Model) -> Mapping[str, StaticInfo]:
+    try:
+        return static_shapes(model)
+    except Exception:  # a model that a pass left in pieces
+        return {}
 
 
-def _dims(shape: ir.ShapeProtocol) -> list[int | str | None]:
-    return [dim if isinstance(dim, int) else dim.value for dim in shape]
+def _text(dtype: ir.DataType | None, dims: Iterable[object] | None) -> str:
+    sizes = "..." if dims is None else ",".join(str(dim) if isinstance(dim, int) else "?" for dim in dims)
+    return f"{'?' if dtype is None else dtype.name.lower()}[{sizes}]"

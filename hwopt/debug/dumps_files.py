@@ -11,11 +11,13 @@ import onnx_ir as ir
 
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import model_bytes, save_model
+from hwopt.ir.checker import one_line
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish
 from hwopt.shapes import static_shapes
 
 INDEX = "index.json"
+UNWRITABLE = "the model cannot be written"
 _DUMP = re.compile(r"\d{2,}-[\w.=-]+\.onnx(\.data)?")
 _LONGEST = 100  # characters of a file's name before its ending
 
@@ -67,18 +69,32 @@ def file_name(number: int, digits: int, *words: str) -> str:
 def write_dump(model: ir.Model, path: Path) -> str:
     """Writes a model as it is, with the shapes that can be inferred; what onnx.checker says of it.
 
-    model: not edited. Raises BadInput where the disk refuses.
+    model: not edited. One that a pass left in pieces, so that it cannot be written, gives a text that begins
+    with UNWRITABLE. Raises BadInput where the disk refuses.
     """
-    copy = with_shapes(model)
     try:
-        objection = save_model(copy, path, force=True).unchecked
+        return _written(with_shapes(model), path)
+    except BadInput:
+        raise
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
+    except Exception as error:
+        return f"{UNWRITABLE}: {_innermost(error)}"
+
+
+def _written(model: ir.Model, path: Path) -> str:
+    try:
+        objection = save_model(model, path, force=True).unchecked
     except RewriteFailed as error:  # shown all the same: that is what a dump is for
+        path.write_bytes(model_bytes(model))
         objection = str(error)
-        try:
-            path.write_bytes(model_bytes(copy))
-        except OSError as refused:
-            raise BadInput(f"{path} cannot be written: {refused.strerror or refused}") from None
     return "passed" if objection is None else objection
+
+
+def _innermost(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(Exception(str(error) or type(error).__name__))
 
 
 def with_shapes(model: ir.Model) -> ir.Model:
