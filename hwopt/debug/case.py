@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -33,9 +33,8 @@ from hwopt.ir import load_model, model_bytes, model_sha256, save_model
 from hwopt.plan import Plan, read_plan
 from hwopt.report.jsonable import JsonObject, encode, json_text
 from hwopt.settings import settings
-from hwopt.target import Target
 from hwopt.versions import versions
-from hwopt.work import Work, open_work
+from hwopt.work import Work
 
 BEFORE, AFTER, INPUTS, PLAN, CASE = "before.onnx", "after.onnx", "inputs.npz", "plan.json", "case.json"
 FILES = (BEFORE, f"{BEFORE}.data", AFTER, f"{AFTER}.data", INPUTS, PLAN, CASE)
@@ -90,26 +89,26 @@ def write_case(
     that cannot be made. Raises BadInput where a file exists and `force` is not set, or the disk refuses.
     """
     with appearing(folder, FILES, force) as made:
-        save_model(piece.before, made / BEFORE)
+        models = {BEFORE: piece.before, AFTER: piece.after}
+        invalid = {name: _saved(model, made / name) for name, model in models.items() if model is not None}
         (made / INPUTS).write_bytes(npz_bytes(piece.feeds))
-        invalid = "" if piece.after is None else _save_after(piece.after, made / AFTER)
         plan = _plan(made / BEFORE, piece, values, work, fails)
         if plan is not None:
             (made / PLAN).write_text(plan.text(), "utf-8")
         line, verified = _reproduction(folder, made, work, story, bisects)
-        told = _told(piece, values, work, story, line, verified) | {"after_is_invalid": invalid}
+        told = _told(piece, values, work, story, line, verified)
+        told["invalid"] = {name: objection for name, objection in invalid.items() if objection}
         (made / CASE).write_text(json_text(told), "utf-8")
     return Case(folder, line, verified, piece.nodes)
 
 
-def _save_after(after: ir.Model, path: Path) -> str:
-    """Writes the rewritten piece; what onnx.checker objects to, where that is the very failure."""
+def _saved(model: ir.Model, path: Path) -> str:
+    """Writes a model, valid or not: that may be the very failure. Returns what onnx.checker objects to."""
     try:
-        save_model(after, path)
+        return save_model(model, path).unchecked or ""
     except RewriteFailed as error:
-        path.write_bytes(model_bytes(after))
+        path.write_bytes(model_bytes(model))
         return str(error).replace(f"{path}: ", "")
-    return ""
 
 
 def _plan(before: Path, piece: Piece, values: Sequence[Value], work: Work, fails: Fails) -> Plan | None:
@@ -133,8 +132,8 @@ def _reproduction(
         words = ["bisect", BEFORE, "--plan", PLAN, "--target", story.target or work.target.name, "--no-case"]
         recorded = ("--inputs", INPUTS)
         ways = [(story.options, bisects)] if bisects is not None else [
-            (story.options, partial(_bisects, work.target, story.kind, None)),
-            ((*story.options, *recorded), partial(_bisects, work.target, story.kind, made / INPUTS)),
+            (story.options, partial(_bisects, work, story.kind, None)),
+            ((*story.options, *recorded), partial(_bisects, work, story.kind, made / INPUTS)),
         ]  # fmt: skip
         for options, shows in ways:
             if _tried(shows, made / BEFORE, made / PLAN):
@@ -158,17 +157,26 @@ def _tried(shows: Bisects, one: Path, two: Path) -> bool:
         return False
 
 
-def _bisects(target: Target, kind: str, inputs: Path | None, before: Path, plan: Path) -> bool:
+def _bisects(work: Work, kind: str, inputs: Path | None, before: Path, plan: Path) -> bool:
     """Whether `hwopt bisect` finds this kind of failure, on noise or on these inputs."""
-    chosen = settings(plan=plan, refine=0, seed=read_plan(plan).seed)
-    work = open_work(before, target, chosen)
-    steps, found = opened_untried(work)
+    small = _opened(work, before, plan)
+    steps, found = opened_untried(small)
     everything = frozenset(range(1, len(steps) + 1))
     attempt = steps.attempt(everything)
     if isinstance(attempt, Broken):
         return kind == (CRASH if attempt.crash else REFUSED)
-    finding = judging_of(work, steps, found, Wanted(inputs=inputs), ()).judge(everything)
+    finding = judging_of(small, steps, found, Wanted(inputs=inputs), ()).judge(everything)
     return finding.bad and finding.kind == kind
+
+
+def _opened(work: Work, model: Path, plan: Path) -> Work:
+    """As `open_work` opens them for the same target, without pricing anything."""
+    replayed = read_plan(plan)
+    chosen = settings(plan=plan, refine=0, seed=replayed.seed)
+    return replace(
+        work, model=with_places(load_model(model)), path=str(model), sha256=model_sha256(model),
+        calibration=None, limit=None, replayed=replayed, settings=chosen,
+    )  # fmt: skip
 
 
 def _compares(tolerance: float | None, before: Path, after: Path) -> bool:

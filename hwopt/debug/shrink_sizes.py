@@ -50,7 +50,7 @@ def _quarter(array: Array) -> Array:
 def _resized(piece: ir.Model, feeds: Feeds) -> ir.Model | None:
     """A copy for inputs of other sizes; None where it does not run on them."""
     copy = piece.clone()
-    for node in copy.graph:
+    for node in ir.traversal.RecursiveGraphIterator(copy.graph):
         for value in node.outputs:
             value.shape = None  # what was recorded no longer holds
     for value in copy.graph.inputs:
