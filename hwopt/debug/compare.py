@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from hwopt.debug.compare_inputs import Inputs, one_line
+from hwopt.debug.compare_memory import hand_back
 from hwopt.debug.compare_ports import PortGap, inputs_for, interface_gaps, paired_outputs
 from hwopt.debug.compare_stats import Gap, gap, top1_agreement
 from hwopt.debug.compare_tolerance import Tolerance, own_noise, within
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
-from hwopt.runtime import Session
+from hwopt.runtime import FrugalSession, Session
 from hwopt.verify import nudged
 
 
@@ -66,8 +68,9 @@ class Comparison:
 
 def load_session(model: ir.Model, name: str) -> Session:
     """The model in ONNX Runtime. Raises BadInput where it cannot be loaded. name: for the message."""
+    hand_back()
     try:
-        return Session(model)
+        return FrugalSession(model)
     except Exception as error:  # whatever ONNX Runtime throws
         raise BadInput(f"ONNX Runtime cannot load {name}: {one_line(error)}") from None
 
@@ -116,7 +119,7 @@ def _reference(
     session = load_session(model, name)
     for number, item in enumerate(inputs, start=1):
         try:
-            outputs = session.run(item.feeds)
+            outputs = own_copies(session.run(item.feeds))
         except Exception as error:  # whatever ONNX Runtime throws
             raise BadInput(
                 f"{name} does not run on inputs {number} ({item.shapes}): {one_line(error)}"
@@ -125,6 +128,11 @@ def _reference(
             outputs,
             _noise(session, item.feeds, outputs) if allowed.wants_noise else dict.fromkeys(outputs, 0.0),
         )
+
+
+def own_copies(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """What a session computed, in memory of its own: as it comes, an output keeps its arena alive."""
+    return {name: np.array(array) for name, array in arrays.items()}
 
 
 def _noise(session: Session, feeds: Mapping[str, Array], outputs: Mapping[str, Array]) -> dict[str, float]:
@@ -136,7 +144,8 @@ def _compared(
     name: str, other: str, number: int, arrays: tuple[Array, Array], noise: float, allowed: Tolerance
 ) -> OutputGap:
     expected, actual = arrays
-    found, limit = gap(expected, actual), allowed.limit(expected, noise)
+    found = gap(expected, actual)
+    limit = allowed.limit(found, noise)
     same = within(found, limit) and found.dtypes[0] == found.dtypes[1]
     return OutputGap(name, other, number, found, limit, noise, same, top1_agreement(expected, actual))
 

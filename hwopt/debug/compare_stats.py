@@ -15,6 +15,7 @@ import numpy.typing as npt
 from hwopt.nodes import Array
 
 _BLOCK = 1 << 16  # elements
+_FLOATS = ("float", "bfloat")  # those of ml_dtypes included
 _Dense = npt.NDArray[np.float64]
 
 
@@ -43,6 +44,11 @@ class Gap:
     cosine: float | None
     nan: tuple[int, int]
     inf: tuple[int, int]
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the first tensor's numbers are rounded; integers, truth values and texts are not."""
+        return self.dtypes[0].startswith(_FLOATS)
 
     @property
     def max_rel(self) -> float:
@@ -121,19 +127,14 @@ def top1_agreement(one: Array, two: Array) -> tuple[int, int] | None:
     return int(np.count_nonzero(one.argmax(axis=1) == two.argmax(axis=1))), len(one)
 
 
-def exact_kind(array: Array) -> bool:
-    """Whether numbers of this type are equal or not: integers, truth values and texts have no rounding."""
-    return not _floating(array)
-
-
 def _floating(array: Array) -> bool:
-    """Floats of any width, those of ml_dtypes included."""
-    return array.dtype.name.startswith(("float", "bfloat"))
+    """Floats of any width."""
+    return array.dtype.name.startswith(_FLOATS)
 
 
 def _counts(array: Array) -> bool:
     """Whether the elements are numbers."""
-    return array.dtype.name.startswith(("float", "bfloat", "int", "uint", "bool"))
+    return array.dtype.name.startswith((*_FLOATS, "int", "uint", "bool"))
 
 
 def _count(what: np.ufunc, array: Array) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwopt.debug.compare_stats import Gap, exact_kind, gap
+from hwopt.debug.compare_stats import Gap, gap
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.verify import EXACT_TOLERANCE, OWN_NOISE
@@ -28,11 +28,11 @@ class Tolerance:
         """Whether the limit depends on how far the reference moves by itself."""
         return self.given is None
 
-    def limit(self, reference: Array, noise: float) -> float:
+    def limit(self, found: Gap, noise: float) -> float:
         """For this tensor. noise: how far it moves, as such a share, when every input moves by one ulp."""
         if self.given is not None:
             return self.given
-        return (0.0 if exact_kind(reference) else EXACT_TOLERANCE) + OWN_NOISE * noise
+        return (EXACT_TOLERANCE if found.rounds else 0.0) + OWN_NOISE * noise
 
 
 def own_noise(reference: Array, nudged: Array) -> float:

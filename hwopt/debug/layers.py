@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import onnx_ir as ir
 
@@ -12,7 +13,7 @@ from hwopt.debug.compare_stats import Gap
 from hwopt.debug.compare_tolerance import Tolerance, within
 from hwopt.debug.layers_pairs import Pair, pair_tensors
 from hwopt.debug.layers_plan import Piece
-from hwopt.debug.layers_walk import Seen, Side, Unseen, walk
+from hwopt.debug.layers_walk import Seen, Side, Unseen, noises, walk
 from hwopt.nodes import Array, is_op, label
 from hwopt.provenance import rewrites_of
 
@@ -30,10 +31,11 @@ class LayerGap:
     """One tensor in both models.
 
     name: in the first; other: in the second; how: what pairs them. gap: statistics. limit, noise: shares of
-    the largest magnitude. own: how much of the difference (largest, over the largest magnitude) is left
-    where the second model computes the tensor from what the first one has: what its own nodes add; None
-    where that could not be tried. one, two: the nodes that make it, from the last tensors that both have.
-    rewrites: what made the nodes of the second. channels: how many the first has that were compared.
+    the largest magnitude; noise is 0 where nobody had to know it. own: how much of the difference (largest,
+    over the largest magnitude) is left where the second model computes the tensor from what the first one
+    has: what its own nodes add; None where that could not be tried. one, two: the nodes that make it, from
+    the last tensors that both have. rewrites: what made the nodes of the second. channels: how many were
+    compared, where the second has others than the first.
     """
 
     name: str
@@ -112,27 +114,40 @@ def compare_layers(
         Side.of(one, feeds, [pair.one for pair in pairs]),
         Side.of(two, inputs_for(one, two, feeds), [pair.two for pair in pairs]),
     )
-    found, left_out = list[LayerGap](), list[NotCompared]()
-    for item in walk(*sides, pairs, Tolerance(tolerance)):
-        if isinstance(item, Unseen):
-            left_out.append(NotCompared(str(item.pair.one.name), "both", item.reason))
-        else:
-            found.append(_layer(item))
+    found = list(walk(*sides, pairs))
+    allowed = Tolerance(tolerance)
+    noise = _noise(sides[0], found, allowed)
+    tensors = tuple(
+        _layer(item, allowed, moved)
+        for item, moved in zip(found, noise, strict=True)
+        if isinstance(item, Seen)
+    )
+    left_out = [
+        NotCompared(str(item.pair.one.name), "both", item.reason)
+        for item in found
+        if isinstance(item, Unseen)
+    ]
     for side, names in zip(("first", "second"), pairing.alone, strict=True):
         left_out += [NotCompared(name, side, "the other model does not have it") for name in names]
-    return Layers(tuple(found), tuple(left_out), (_nested(one), _nested(two)))
+    return Layers(tensors, tuple(left_out), (_nested(one), _nested(two)))
 
 
-def _layer(seen: Seen) -> LayerGap:
-    own = None if seen.own is None else seen.own.max_rel
+def _noise(side: Side, found: Sequence[Seen | Unseen], allowed: Tolerance) -> Iterable[float]:
+    """How far each tensor moves by itself; not computed where all agree without that."""
+    far = any(isinstance(item, Seen) and not within(item.gap, allowed.limit(item.gap, 0.0)) for item in found)
+    return noises(side) if far and allowed.wants_noise else repeat(0.0, len(found))
+
+
+def _layer(seen: Seen, allowed: Tolerance, noise: float) -> LayerGap:
+    own, limit = None if seen.own is None else seen.own.max_rel, allowed.limit(seen.gap, noise)
     return LayerGap(
         name=str(seen.pair.one.name),
         other=str(seen.pair.two.name),
         how=seen.pair.how,
         gap=seen.gap,
-        limit=seen.limit,
-        noise=seen.noise,
-        same=within(seen.gap, seen.limit),
+        limit=limit,
+        noise=noise,
+        same=within(seen.gap, limit),
         own=own,
         one=tuple(_makers(seen.pieces[0])),
         two=tuple(_makers(seen.pieces[1])),

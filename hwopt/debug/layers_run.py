@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 
 from hwopt.debug.compare_inputs import one_line
+from hwopt.debug.compare_memory import hand_back
 from hwopt.debug.layers_plan import Piece, outer_reads
 from hwopt.nodes import Array
 from hwopt.runtime import Session
 
+_WORTH_HANDING_BACK = 1 << 20  # bytes
 Values = dict[ir.Value, Array]
 
 
@@ -39,7 +42,8 @@ class Runner:
             found = self._session.run(feeds)
         except Exception as error:  # whatever ONNX Runtime throws
             raise PieceFailed(one_line(error)) from None
-        return {value: found[str(value.name)] for value in self._piece.makes}
+        # Copies: as it comes, an output keeps the whole arena of its session alive.
+        return {value: np.array(found[str(value.name)]) for value in self._piece.makes}
 
 
 def _model_of(model: ir.Model, piece: Piece, examples: Mapping[str, Array]) -> ir.Model:
@@ -60,3 +64,11 @@ def _model_of(model: ir.Model, piece: Piece, examples: Mapping[str, Array]) -> i
     for value in graph.outputs:
         value.shape = None
     return ir.Model(graph, ir_version=model.ir_version, functions=tuple(model.functions.values()))
+
+
+def let_go(known: Values, last: Mapping[ir.Value, int], number: int) -> None:
+    """Forgets every value that nothing after this piece needs. last: by value, who needs it last."""
+    gone = [value for value in known if last.get(value, -1) <= number]
+    freed = sum(known.pop(value).nbytes for value in gone)
+    if freed >= _WORTH_HANDING_BACK:
+        hand_back()

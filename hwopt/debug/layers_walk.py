@@ -1,9 +1,8 @@
 """Two models in lock-step, each run piece by piece; a pair of tensors is compared as soon as both are there.
 
-A tensor is computed up to four times: by the first model, by the first model from inputs that were moved by
-one unit in their last place (its own noise), by the second model, and, where that reads something else than
-the first, by the second model's piece from what the first computed (its own part of the difference). Nothing
-is held longer than somebody needs it.
+What is alive at a time is what later pieces still need. A tensor of the second model that is that of the
+first, bit by bit, is held once. Where the second model's piece reads something else than the first's, it is
+run once more on what the first computed: what is left of the difference then is its own part.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.debug.compare_stats import Gap, gap
-from hwopt.debug.compare_tolerance import Tolerance, own_noise
+from hwopt.debug.compare_tolerance import own_noise
 from hwopt.debug.layers_pairs import Pair
 from hwopt.debug.layers_plan import Piece, plan_pieces
-from hwopt.debug.layers_run import PieceFailed, Runner, Values
+from hwopt.debug.layers_run import PieceFailed, Runner, Values, let_go
 from hwopt.nodes import Array, constant, constant_array
 from hwopt.provenance import Channels
 from hwopt.verify import nudged
@@ -34,8 +33,6 @@ class Seen:
 
     pair: Pair
     gap: Gap
-    noise: float
-    limit: float
     own: Gap | None
     pieces: tuple[Piece, Piece]
 
@@ -54,58 +51,78 @@ class Side:
 
     model: ir.Model
     feeds: Values
+    targets: Sequence[ir.Value]
     pieces: Sequence[Piece]
 
     @classmethod
     def of(cls, model: ir.Model, feeds: Mapping[str, Array], targets: Sequence[ir.Value]) -> Side:
         """feeds: by name of the model's own inputs."""
         known = {value: feeds[name] for value in model.graph.inputs if (name := str(value.name)) in feeds}
-        return cls(model, known, plan_pieces(model, targets))
+        return cls(model, known, targets, plan_pieces(model, targets))
 
 
-def walk(one: Side, two: Side, pairs: Sequence[Pair], allowed: Tolerance) -> Iterator[Seen | Unseen]:
+def walk(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[Seen | Unseen]:
     """Every pair, in their order, which is that of the first model."""
-    states = _States(one, two, pairs, allowed.wants_noise)
+    states = _States(one, two, pairs)
     for number, pair in enumerate(pairs):
         reason = states.advance_first(number)
         reason = states.advance_second(number) or reason
-        yield Unseen(pair, reason) if reason else states.compared(number, allowed)
+        yield Unseen(pair, reason) if reason else states.compared(number)
         states.forget(number)
+
+
+def noises(side: Side) -> Iterator[float]:
+    """How far every tensor moves by itself, as a share of its largest magnitude.
+
+    By itself: when every input of the model moves by one unit in its last place. 0 where that is unknown.
+    """
+    plain, moved = dict(side.feeds), {value: nudged(array) for value, array in side.feeds.items()}
+    last = last_uses(side.pieces, side.targets)
+    for number, (piece, target) in enumerate(zip(side.pieces, side.targets, strict=True)):
+        try:
+            if piece.makes:
+                runner = Runner(side.model, piece, plain)
+                plain |= runner.run(plain)
+                moved |= runner.run(moved)
+                del runner
+        except PieceFailed:
+            pass
+        known = target in plain and target in moved
+        yield own_noise(plain[target], moved[target]) if known else 0.0
+        let_go(plain, last, number)
+        let_go(moved, last, number)
+
+
+def last_uses(pieces: Sequence[Piece], targets: Sequence[ir.Value]) -> dict[ir.Value, int]:
+    """By value the number of the last piece that reads it, or that it is the target of."""
+    last: dict[ir.Value, int] = {}
+    for number, (piece, target) in enumerate(zip(pieces, targets, strict=True)):
+        last |= dict.fromkeys([*piece.reads, target], number)
+    return last
 
 
 class _States:
     """What both models have computed so far and what is still needed."""
 
-    def __init__(self, one: Side, two: Side, pairs: Sequence[Pair], noise: bool) -> None:
+    def __init__(self, one: Side, two: Side, pairs: Sequence[Pair]) -> None:
         self._one, self._two, self._pairs = one, two, pairs
         self._first, self._second = dict(one.feeds), dict(two.feeds)
-        self._moved = {value: nudged(array) for value, array in one.feeds.items()} if noise else {}
-        self._noise = noise
         self._pair_of = {pair.two: pair for pair in pairs}
         self._alike = set(two.feeds)  # values of the second model that are those of the first, bit by bit
         self._own: Array | None = None  # the second model's tensor, computed from what the first one has
-        self._last_first, self._last_second = self._last_uses()
-
-    def _last_uses(self) -> tuple[dict[ir.Value, int], dict[ir.Value, int]]:
-        """By value of each model the number of the last pair that it is needed for."""
-        first, second = dict[ir.Value, int](), dict[ir.Value, int]()
-        for number, pair in enumerate(self._pairs):
-            read = self._two.pieces[number].reads
-            ours = [self._pair_of[value].one for value in read if value in self._pair_of]
-            first |= dict.fromkeys([*self._one.pieces[number].reads, *ours, pair.one], number)
-            second |= dict.fromkeys([*read, pair.two], number)
-        return first, second
+        self._last_second = last_uses(two.pieces, two.targets)
+        self._last_first = last_uses(one.pieces, one.targets)
+        for number, piece in enumerate(two.pieces):
+            for value in piece.reads:
+                if (pair := self._pair_of.get(value)) is not None:
+                    self._last_first[pair.one] = max(self._last_first[pair.one], number)
 
     def advance_first(self, number: int) -> str:
         """Runs the first model up to this pair. Why it cannot, or ""."""
         piece = self._one.pieces[number]
         try:
             if piece.makes:
-                runner = Runner(self._one.model, piece, self._first)
-                made = runner.run(self._first)
-                if self._noise:
-                    self._moved |= runner.run(self._moved)
-                self._first |= made
+                self._first |= Runner(self._one.model, piece, self._first).run(self._first)
         except PieceFailed as error:
             return str(error)
         return "" if self._pairs[number].one in self._first else "it was not computed"
@@ -143,30 +160,25 @@ class _States:
             found[value] = merged
         return found
 
-    def compared(self, number: int, allowed: Tolerance) -> Seen:
+    def compared(self, number: int) -> Seen:
         """The statistics of this pair."""
         pair, pieces = self._pairs[number], (self._one.pieces[number], self._two.pieces[number])
         ours, theirs = self._first[pair.one], self._second[pair.two]
-        noise = own_noise(ours, self._moved[pair.one]) if self._noise else 0.0
         found = gap(*alike_channels(ours, theirs, pair.channels))
         made_here = pair.two in pieces[1].makes or constant(pair.two) is not None
         own = found if made_here and all(value in self._alike for value in pieces[1].reads) else None
         if self._own is not None:
             own = gap(*alike_channels(ours, self._own, pair.channels))
-        if not found.different and found.shapes[0] == found.shapes[1] and ours.shape == theirs.shape:
+        if not found.different and ours.shape == theirs.shape and ours.dtype == theirs.dtype:
             self._alike.add(pair.two)
-        return Seen(pair, found, noise, allowed.limit(ours, noise), own, pieces)
+            self._second[pair.two] = ours
+        return Seen(pair, found, own, pieces)
 
     def forget(self, number: int) -> None:
         """Lets go of what no later pair needs."""
         self._own = None
-        for known, last in (
-            (self._first, self._last_first),
-            (self._moved, self._last_first),
-            (self._second, self._last_second),
-        ):
-            for value in [value for value in known if last.get(value, -1) <= number]:
-                del known[value]
+        let_go(self._first, self._last_first, number)
+        let_go(self._second, self._last_second, number)
 
 
 def alike_channels(one: Array, two: Array, channels: Channels | None) -> tuple[Array, Array]:
