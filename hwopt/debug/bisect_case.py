@@ -26,9 +26,10 @@ from hwopt.work import Work
 class Ground:
     """What the search stood on.
 
-    made: the model of some steps. check: of a model; None where only whole plans are judged. feeds: inputs
-    that show what is wrong with a model. again: whether a bisection of another model and plan, in files, ends
-    with the same kind of failure. target, options, command: for the line that reproduces it (`case.Story`).
+    made: the model of some steps; always: steps that must be there wherever a later one is. check: of a
+    model; None where only whole plans are judged. feeds: inputs that show what is wrong with a model. again:
+    whether a bisection of another model and plan, in files, ends with the same kind of failure. target,
+    options, command: for the line that reproduces it (`case.Story`).
     """
 
     work: Work
@@ -37,6 +38,7 @@ class Ground:
     check: Check | None
     feeds: Callable[[ir.Model], Feeds]
     again: Callable[[Path, Path], bool]
+    always: Steps = frozenset()
     target: str = ""
     options: tuple[str, ...] = ()
     command: str = ""
@@ -54,6 +56,8 @@ def shrunk_case(
     Raises BadInput where a file is in the way.
     """
     minimal = frozenset(found.minimal)
+    if minimal - ground.always:
+        minimal |= ground.always
     values = ground.steps.those(minimal)
     fails = _fails(ground, found.finding, values)
     making = found.finding.kind in (CRASH, REFUSED)
@@ -63,7 +67,12 @@ def shrunk_case(
     else:
         piece, notes = _whole(ground, minimal), (_WHOLE,)
     story = Story(
-        found.finding.kind, found.finding.reason, found.minimal, ground.target, ground.options, ground.command
+        found.finding.kind,
+        found.finding.reason,
+        tuple(sorted(minimal)),
+        ground.target,
+        ground.options,
+        ground.command,
     )
     bisects = None if isinstance(ground.check, NumericCheck) and not ground.options else ground.again
     return write_case(folder, piece, values, ground.work, story, fails, force, bisects), notes

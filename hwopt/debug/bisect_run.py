@@ -73,9 +73,9 @@ def bisect_plan(
     """Finds the first step of a plan that breaks a check, and what it takes to break it.
 
     options: as for a replay; `plan` is one of them. output: the folder for the smallest failing model; None:
-    nothing is written. most: checks that may be made. tell: hears of each check. command: the line that
-    asked for all this. Raises BadInput for
-    material that does not belong to the plan, and where no check was given that can judge it.
+    nothing is written. most: checks that may be made. command: the line that asked for all this. tell: hears
+    of each check. Raises BadInput for material that does not belong to the plan, and where no check was
+    given that can judge it.
     """
     chosen = settings(**options)
     if chosen.plan is None:
@@ -105,9 +105,11 @@ def bisect_plan(
     if output is None:
         return hunt
     again = partial(_found_again, wanted, options, calib, labels, preprocess, target, bisection.finding)
+    told = _told_anew(wanted, options, calib, labels, preprocess)
+    named = "" if isinstance(target, Target) else str(target)
     ground = Ground(
-        work, judging.steps, judging.made, judging.check, judging.feeds, again,
-        "" if isinstance(target, Target) else str(target), _told_anew(wanted, options), command,
+        work, judging.steps, judging.made, judging.check, judging.feeds, again, judging.always, named, told,
+        command,
     )  # fmt: skip
     with stage(listeners, "shrink"):
         case, more = shrunk_case(output, bisection, ground, force, listeners)
@@ -131,18 +133,27 @@ def _touched(work: Work, found: Found, value: Value) -> tuple[str, ...]:
     return tuple(names[place] for place in value.places if place in names)
 
 
-def _told_anew(wanted: Wanted, options: Options) -> tuple[str, ...]:
-    """What `hwopt bisect` must be told of the check, to judge another model alike."""
-    told: list[str] = []
-    if wanted.command is not None:
-        told += ["--check", wanted.command]
-    if wanted.tolerance is not None:
-        told += ["--tolerance", f"{wanted.tolerance:g}"]
-    if options.get("max_drop") is not None:
-        told += ["--max-drop", f"{options['max_drop']:g}"]
-    if options.get("max_divergence") is not None:
-        told += ["--max-divergence", f"{options['max_divergence']:g}"]
-    return tuple(told)
+def _told_anew(
+    wanted: Wanted,
+    options: Options,
+    calib: CalibrationLike | None,
+    labels: str | Path | None,
+    preprocess: str | Path | None,
+) -> tuple[str, ...]:
+    """What `hwopt bisect` must be told of the check and its data, to judge another model alike."""
+    told: dict[str, object] = {
+        "--check": wanted.command,
+        "--check-timeout": wanted.timeout_s,
+        "--tolerance": wanted.tolerance,
+        "--max-drop": options.get("max_drop"),
+        "--max-divergence": options.get("max_divergence"),
+        "--calib": calib if isinstance(calib, str | Path) else None,
+        "--labels": labels,
+        "--preprocess": preprocess,
+        "--augment": options.get("augment") or None,
+    }
+    given = [(name, value) for name, value in told.items() if value is not None]
+    return tuple(text for name, value in given for text in (name, str(value)))
 
 
 def _found_again(
@@ -157,9 +168,9 @@ def _found_again(
     plan: Path,
 ) -> bool:
     """Whether a bisection of another model with another plan ends with the same kind of failure."""
-    asked: Options = {**options, "plan": plan, "input_shapes": {}}
     if calib is not None and not isinstance(calib, str | Path):
         return False  # an iterable is used up
+    asked: Options = {**options, "plan": plan}
     hunt = bisect_plan(
         model, target=target, wanted=replace(wanted, said=lambda text: None), calib=calib, labels=labels,
         preprocess=preprocess, **asked,

@@ -144,7 +144,8 @@ class NumericCheck:
 
     def _mismatch(self, sample: _Sample, name: str, actual: Array) -> Mismatch | None:
         expected, noise = sample.expected[name], sample.noise[name]
-        found, limit = gap(expected, actual), self.tolerance.limit(expected, noise)
+        found = gap(expected, actual)
+        limit = self.tolerance.limit(found, noise)
         if within(found, limit) and expected.dtype == actual.dtype:
             return None
         return Mismatch(name, f"{sample.inputs.name} ({sample.inputs.shapes})", found, limit, noise)
