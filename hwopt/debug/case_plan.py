@@ -44,12 +44,13 @@ def plan_in(piece: ir.Model, values: Sequence[Value], work: Work, sha256: str) -
     if found is None:
         return None
     pin = work.target.cost_model
+    data = work.calibration if any(value.risk != Risk.EXACT for value in found) else None
     return Plan(
         model_sha256=sha256,
         target=work.target.name,
         target_config=work.target.config_hash,
         cost_model_sha256=None if pin is None else pin.sha256,
-        calibration=None,
+        calibration=None if data is None else data.fingerprint,
         seed=work.settings.seed,
         steps=steps_of(found),
     )
