@@ -102,6 +102,7 @@ def _fold_explained(run: Run, choice: Choice, row: ChoiceRow) -> ChoiceExplained
     values = []
     for told in row.values:
         value, missing = choice.value(told.name), Missing("folds are priced together")
+        made = f"folds are made wherever they can be; --disable {choice.values[0].pass_name} leaves them out"
         values.append(
             ValueExplained(
                 name=told.name,
@@ -114,8 +115,8 @@ def _fold_explained(run: Run, choice: Choice, row: ChoiceRow) -> ChoiceExplained
                 damage=told.damage,
                 alone=missing,
                 on_top=missing,
-                fate=Fate.CHOSEN if told.name == row.chosen else Fate.WORSE,
-                reason=row.reason,
+                fate=Fate.CHOSEN if told.name == row.chosen else Fate.PASSED_OVER,
+                reason=made if value is None and row.chosen != KEEP else row.reason,
                 summary="" if value is None else summaries.get(value.pass_name, ""),
                 edits=() if value is None else tuple(labels[p] for p in value.places if p in labels),
                 parameters={} if value is None else value.parameters,

@@ -10,6 +10,7 @@ from hwopt.damage_tables import SMALLEST_GAIN
 from hwopt.debug.explain_quotes import Change, Quotes
 from hwopt.report.reasons import BETTER, amount, dominated_by, limit_broken, signed
 from hwopt.search.problem import Objective
+from hwopt.selection import OPTION
 
 NO_DATA = "needs calibration data: give --calib"
 
@@ -48,14 +49,11 @@ def _not_for_this_run(quotes: Quotes, name: str) -> Iterator[tuple[Fate, str]]:
     run, value = quotes.run, quotes.choice.value(name)
     barred = run.decided.orders.barred(quotes.choice.id, name)
     if barred:
-        yield Fate.FORBIDDEN, barred
+        yield Fate.NOT_ASKED if OPTION in barred else Fate.FORBIDDEN, barred
     if value is not None and value.risk == Risk.RETRAIN:
         yield Fate.NEEDS_TRAINING, "only training mends it: --allow-retrain writes a candidate with it"
     if value is not None and value.risk == Risk.LOSSY and run.work.calibration is None:
         yield Fate.NEEDS_DATA, NO_DATA
-    only = run.work.settings.only_choice
-    if only and quotes.choice.id not in {choice.id for choice in run.found.choices}:
-        yield Fate.NOT_ASKED, f"--only-choice {', '.join(only)} leaves it as it is"
 
 
 def _not_priced(quotes: Quotes, name: str) -> Iterator[tuple[Fate, str]]:

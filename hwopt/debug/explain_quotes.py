@@ -82,8 +82,8 @@ class Quotes:
             found = self._in_tables(tables, {**plan, self.choice.id: old}, {**plan, self.choice.id: name})
             if found is not None:
                 return found if self.measured(name) else replace(found, damage=Missing("not measured"))
-        if blocker := self._blocker(name, plan):
-            return Missing(f"not together with {blocker} = {plan[blocker]}")
+        if self.in_run(name) is not None:
+            return Missing(f"not together with {self._blockers(name, plan)}")
         prices, whole = self.apart.prices, self.run.decided.problem.total(plan)
         if name not in prices or old not in prices or whole is None:
             return Missing(self.apart.missing.get(name, "it has no price"))
@@ -101,16 +101,16 @@ class Quotes:
         change = difference(_together(mine, new).latency_us, _together(mine, old).latency_us)
         return _changed(change, before, after)
 
-    def _blocker(self, name: str, plan: Assignment) -> str:
-        """The choice whose value rules this one out; "" where none does alone."""
-        if self.in_run(name) is None:
-            return ""
-        for other in sorted(plan):
-            rest = {id: value for id, value in plan.items() if id != other}
-            possible = self.run.decided.problem.total({**rest, self.choice.id: name}) is not None
-            if other != self.choice.id and possible:
-                return other
-        return ""
+    def _blockers(self, name: str, plan: Assignment) -> str:
+        """The choices whose values rule this one out, each by itself; else all that stand beside it."""
+        problem = self.run.decided.problem
+        taken = {id: v for id, v in sorted(plan.items()) if v != KEEP and id != self.choice.id}
+        alone = {
+            id: value
+            for id, value in taken.items()
+            if problem.total({**problem.start, id: value, self.choice.id: name}) is None
+        }
+        return ", ".join(f"{id} = {value}" for id, value in (alone or taken).items())
 
     def objective_change(self, name: str) -> float:
         """How much more of what is to be small the plan has with this value; nan: not possible."""
