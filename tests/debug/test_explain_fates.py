@@ -33,7 +33,8 @@ VERSION = "schema_version = 1\n"
 
 
 def decided(model: Path, calib: Path | None = None, **options: Unpack[Options]) -> Run:
-    return decide_only(open_work(model, TARGET, settings(**{**options, "refine": 0}), calib))
+    options["refine"] = 0
+    return decide_only(open_work(model, TARGET, settings(**options), calib))
 
 
 @pytest.fixture(scope="module")
