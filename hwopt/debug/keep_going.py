@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from hwopt.choice import Pass, Risk, Skip, Value
 from hwopt.debug.incident import Asked, Incident, incident_of
-from hwopt.debug.objection import Wrong, first_wrong, wrong_alone
+from hwopt.debug.objection import Objections, Wrong, first_wrong, wrong_alone
 from hwopt.debug.reproducer import with_folder
 from hwopt.errors import BadInput, BudgetNotMet, HwoptError, PassFailed, RewriteFailed, reason_of
 from hwopt.nodes import label
@@ -151,7 +151,7 @@ def blamed(error: Exception, asked: Asked, so_far: SoFar, left: Sequence[LeftOut
     elif isinstance(error, ListenerFailed):
         fresh = ()
     else:
-        wrong = tuple(_wrong(asked, so_far))
+        wrong = tuple(_wrong(error, asked, so_far))
         fresh = (*wrong, *_distrusted([*left, *wrong]))
     known = {(one.pass_name, one.choice, one.value) for one in left}
     return tuple(one for one in fresh if (one.pass_name, one.choice, one.value) not in known)
@@ -192,26 +192,28 @@ def _offered(error: PassFailed | RewriteFailed, so_far: SoFar) -> list[Value]:
     return [v for item in passes for v in item.values(error.model, work.target) if isinstance(v, Value)]
 
 
-def _wrong(asked: Asked, so_far: SoFar) -> Iterator[LeftOut]:
+def _wrong(cause: Exception, asked: Asked, so_far: SoFar) -> Iterator[LeftOut]:
     """The values of the plan that cannot be in it; where there is none, those that no plan can have."""
     work, found, values = so_far.work, so_far.found, _values(so_far)
     if work is None or found is None:
         return
-    none = True
-    while wrong := first_wrong(work, values):
-        yield _left_out_as(wrong, asked, so_far, work)
+    objections, none = Objections(work), True
+    while wrong := first_wrong(objections, values):
+        yield _left_out_as(wrong, cause, asked, so_far)
         values.remove(wrong.culprit)
         none = False
     if none:
         exact = [v for choice in found.choices for v in choice.values if v.risk == Risk.EXACT]
-        for wrong in wrong_alone(work, found.base, found.folds, exact[:MAX_PROBED]):
-            yield _left_out_as(wrong, asked, so_far, work)
+        for wrong in wrong_alone(objections, found.base, found.folds, exact[:MAX_PROBED]):
+            yield _left_out_as(wrong, cause, asked, so_far)
 
 
-def _left_out_as(wrong: Wrong, asked: Asked, so_far: SoFar, work: Work) -> LeftOut:
-    value = wrong.culprit
+def _left_out_as(wrong: Wrong, cause: Exception, asked: Asked, so_far: SoFar) -> LeftOut:
+    value, work = wrong.culprit, so_far.work
+    assert work is not None, "values were found"
     error = RewriteFailed(f"{value.choice} = {value.name} (pass {value.pass_name}) is wrong: {wrong.reason}")
     error.pass_name, error.choice, error.value = value.pass_name, value.choice, value.name
+    error.__cause__ = cause
     plan = plan_of(work, wrong.values, 0)
     incident = Incident(error, asked, so_far.stage, work, plan, wrong.before, wrong.after)
     return replace(_left_out(error, wrong.reason, incident, so_far), wrong=True)

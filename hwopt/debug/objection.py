@@ -13,7 +13,7 @@ from hwopt.debug.checks import GOOD, INVALID, Finding, Verdict, invalid
 from hwopt.debug.stepwise import Stepwise
 from hwopt.errors import RewriteFailed, reason_of
 from hwopt.resolution import changed_sizes
-from hwopt.verify import differences, require_exact
+from hwopt.verify import differences_from, expected_of, require_exact
 from hwopt.work import Work
 
 
@@ -34,56 +34,61 @@ class Wrong:
         return self.values[-1]
 
 
-def objection(work: Work, model: ir.Model, exact: bool = True) -> str:
-    """Why a model that was made of the input cannot be delivered; "" where nothing speaks against it.
+class Objections:
+    """Holds models against a run's input, whose outputs are computed once."""
 
-    exact: its outputs must be those of the input; LOSSY steps that are not repaired have others.
-    """
-    if complaint := invalid(work.model, model):
-        return complaint
-    try:
-        work.assess(model)
-        if exact and not changed_sizes(work.model, model):
-            found = differences(work.model, model, work.input_shapes, work.settings.seed)
-            require_exact(found, "it")
-    except RewriteFailed as error:
-        return str(error)
-    except Exception as error:  # whatever ONNX Runtime throws
-        return reason_of(error)
-    return ""
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self._expected = expected_of(work.model, work.input_shapes, work.settings.seed)
+
+    def to(self, model: ir.Model, exact: bool = True) -> str:
+        """Why a model that was made of the input cannot be delivered; "" where nothing speaks against it.
+
+        exact: its outputs must be those of the input; LOSSY steps that are not repaired have others.
+        """
+        if complaint := invalid(self.work.model, model):
+            return complaint
+        try:
+            self.work.assess(model)
+            if exact and not isinstance(self._expected, str) and not changed_sizes(self.work.model, model):
+                require_exact(differences_from(self._expected, model), "it")
+        except RewriteFailed as error:
+            return str(error)
+        except Exception as error:  # whatever ONNX Runtime throws
+            return reason_of(error)
+        return ""
 
 
-def first_wrong(work: Work, values: Sequence[Value]) -> Wrong | None:
+def first_wrong(objections: Objections, values: Sequence[Value]) -> Wrong | None:
     """The first value of a plan with which the model cannot be delivered; None where all is well.
 
     The EXACT values first, whose outputs can be held against the input's; then all, by their structure.
     """
-    if objection(work, work.model):
+    if objections.to(objections.work.model):
         return None
     exact = [value for value in values if value.risk == Risk.EXACT]
-    return _first(work, exact, True) or _first(work, values, False)
+    return _first(objections, exact, True) or _first(objections, values, False)
 
 
 def wrong_alone(
-    work: Work, base: ir.Model, folds: Sequence[Value], values: Iterable[Value]
+    objections: Objections, base: ir.Model, folds: Sequence[Value], values: Iterable[Value]
 ) -> Iterator[Wrong]:
     """Every one of these EXACT values with which alone the canonical model cannot be delivered."""
-    if objection(work, base):
+    if objections.to(base):
         return
     for value in values:
-        steps = Stepwise(work.model, (*folds, value), base, len(folds), len(folds) + 1)
+        steps = Stepwise(objections.work.model, (*folds, value), base, len(folds), len(folds) + 1)
         made = steps.attempt(range(1, len(steps) + 1))
-        reason = objection(work, made) if isinstance(made, ir.Model) else ""
-        if reason:
-            yield Wrong(steps.values, reason, base, made if isinstance(made, ir.Model) else None)
+        if isinstance(made, ir.Model) and (reason := objections.to(made)):
+            yield Wrong(steps.values, reason, base, made)
 
 
-def _first(work: Work, values: Sequence[Value], exact: bool) -> Wrong | None:
+def _first(objections: Objections, values: Sequence[Value], exact: bool) -> Wrong | None:
     """By halves, as `hwopt bisect` does."""
-    steps = Stepwise(work.model, tuple(values))
+    steps = Stepwise(objections.work.model, tuple(values))
 
     def judge(wanted: Steps) -> Finding:
-        reason = objection(work, steps.structure(wanted), exact)
+        reason = objections.to(steps.structure(wanted), exact)
         return Finding(Verdict.BAD, INVALID, reason) if reason else GOOD
 
     prober = Prober(steps, judge)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.debug.incident import Incident, failed_step
-from hwopt.debug.objection import objection
+from hwopt.debug.objection import Objections
 from hwopt.debug.stepwise import steps_of_run
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.plan import Plan
@@ -81,7 +81,7 @@ def _fails(work: Work, plan: Plan, error: Exception) -> bool:
         if isinstance(error, PassFailed):
             draft(make_scene(found.base, work.assess(found.base).shapes, work.target), found.choices)
             return False
-        return bool(objection(work, steps.structure(range(len(steps) + 1))))
+        return bool(Objections(work).to(steps.structure(range(len(steps) + 1))))
     except PassFailed as again:
         same = isinstance(error, PassFailed) and error.pass_name == again.pass_name
         return same and failed_step(again) == failed_step(error)
