@@ -63,28 +63,42 @@ def shrink(
     fails: handed a piece of the source that carries the same places, with static shapes. What it raises
     counts as "does not fail". replays: as `fails`, with the steps found anew in the piece
     (`hwopt.debug.case.found_anew` makes it): a piece that fails by this, too, is preferred, unless it has
-    10 nodes or more and is twice as large as need be. max_trials: of pieces, with and without `replays`.
+    10 nodes or more and is twice as large as need be. max_trials: how many pieces may be tried.
     """
-    outline = Outline.of(source)
-    start, trials = outline.at(place for value in values for place in value.places), 0
+    outline, budget = Outline.of(source), _Budget(max_trials)
     with recording(source, feeds) as tensors:
-        plain = _Trials(outline, tensors, values, fails, start, listeners, max_trials)
-        found, used = _smallest(outline, start, plain), plain
+        start = outline.at(place for value in values for place in value.places)
+        plain = _Trials(outline, tensors, values, fails, start, budget, listeners)
+        best = _smallest(outline, start, plain)
         if replays is not None:
-            strict = plain.strict(replays)
-            other = _smallest(outline, start if found is None else found, strict)
-            trials = strict.made
-            if other is not None and (found is None or len(other) <= max(_FEW, 2 * len(found))):
-                found, used = other, strict
-        before, taken = _on_small_inputs(outline, found, tensors, used)
-    nodes = len(outline.nodes if found is None else found)
-    complete, again = found is not None and not used.spent, used is not plain
-    return Piece(before, _after(before, values), taken, nodes, trials + plain.made, complete, again)
+            begin = start if best is None else best.nodes
+            best = _preferred(best, _smallest(outline, begin, plain.strict(replays)))
+        before, taken = _on_small_inputs(outline, best, tensors)
+    return Piece(
+        before, _after(before, values), taken,
+        nodes=len(outline.nodes if best is None else best.nodes),
+        trials=budget.made,
+        complete=best is not None and best.complete,
+        replays=best is not None and best.trials is not plain,
+    )  # fmt: skip
+
+
+@dataclass
+class _Budget:
+    """How many trials there may be, and how many were made."""
+
+    limit: int
+    made: int = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether no more may be made."""
+        return self.made >= self.limit
 
 
 @dataclass
 class _Trials:
-    """Asks whether a set of nodes fails, never twice for one set, and not more often than allowed.
+    """Asks whether a set of nodes fails, never twice for one set.
 
     inner: nodes that the steps are about. What they make does not leave a piece unless it leaves the whole:
     a rewrite may rely on that.
@@ -95,15 +109,9 @@ class _Trials:
     values: Sequence[Value]
     fails: Fails
     inner: Nodes
+    budget: _Budget
     listeners: Listeners
-    limit: int
-    made: int = 0
     known: dict[Nodes, bool] = field(default_factory=dict)
-
-    @property
-    def spent(self) -> bool:
-        """Whether no more may be made."""
-        return self.made >= self.limit
 
     def __call__(self, nodes: Nodes) -> bool:
         whole = self.of(nodes)
@@ -125,10 +133,10 @@ class _Trials:
 
     def attempt(self, piece: ir.Model, feeds: Feeds) -> bool:
         """One trial, if there may be one. What it raises is not the failure that is looked for."""
-        if self.spent:
+        if self.budget.spent:
             return False
-        self.made += 1
-        emit(self.listeners, Progress(_STAGE, self.made, 0))
+        self.budget.made += 1
+        emit(self.listeners, Progress(_STAGE, self.budget.made, 0))
         try:
             return self.fails(piece.clone(), self.values, feeds)
         except Exception:
@@ -142,15 +150,31 @@ class _Trials:
         return self.attempt(piece, feeds)
 
 
-def _smallest(outline: Outline, start: Nodes, fails: _Trials) -> Nodes | None:
-    """A set of nodes that fails, of which no node can go; None where not even all of them fail."""
+@dataclass(frozen=True)
+class _Best:
+    """A set of nodes that fails in these trials. complete: no node of it can go."""
+
+    nodes: Nodes
+    complete: bool
+    trials: _Trials
+
+
+def _smallest(outline: Outline, start: Nodes, fails: _Trials) -> _Best | None:
+    """A set of nodes that fails, of which none can go; None where not even all nodes together fail."""
     grown = next((nodes for nodes in _growing(outline, start) if fails(nodes)), None)
     if grown is None:
         return None
     begin = outline.ordered(fails.of(grown))
     fails.tensors.record(value for node in begin for value in node.outputs if value.name)
-    kept = thinned(begin, lambda some: fails(frozenset(some)), lambda: fails.spent)
-    return fails.of(frozenset(kept))
+    kept = thinned(begin, lambda some: fails(frozenset(some)), lambda: fails.budget.spent)
+    return _Best(fails.of(frozenset(kept)), not fails.budget.spent, fails)
+
+
+def _preferred(small: _Best | None, replaying: _Best | None) -> _Best | None:
+    """The one that replays, unless it is large, and larger than need be."""
+    if small is None or replaying is None:
+        return replaying or small
+    return replaying if len(replaying.nodes) <= max(_FEW, 2 * len(small.nodes)) else small
 
 
 def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
@@ -168,13 +192,11 @@ def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
     yield frozenset(outline.nodes)
 
 
-def _on_small_inputs(
-    outline: Outline, nodes: Nodes | None, tensors: Tensors, fails: _Trials
-) -> tuple[ir.Model, Feeds]:
-    """The piece of these nodes on the smallest inputs that fail; the whole as it is where there is none."""
-    piece, feeds = cut(outline, frozenset(outline.nodes) if nodes is None else nodes, tensors)
+def _on_small_inputs(outline: Outline, best: _Best | None, tensors: Tensors) -> tuple[ir.Model, Feeds]:
+    """The piece on the smallest inputs that fail; the whole model as it is where there is none."""
+    piece, feeds = cut(outline, frozenset(outline.nodes) if best is None else best.nodes, tensors)
     held: dict[str, Array] = {name: np.array(array) for name, array in feeds.items()}
-    return (piece, held) if nodes is None else on_smaller_inputs(piece, held, fails.attempt)
+    return (piece, held) if best is None else on_smaller_inputs(piece, held, best.trials.attempt)
 
 
 def _after(before: ir.Model, values: Sequence[Value]) -> ir.Model | None:
