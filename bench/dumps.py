@@ -33,7 +33,7 @@ SEED = 11  # not the one that the run itself compares with
 
 @dataclass(frozen=True)
 class Row:
-    """One dump. worst: its largest difference, of the output's largest value; failure: what it does not do."""
+    """One dump. worst: its largest difference, over the output's largest; failure: what does not hold."""
 
     model: str
     file: str

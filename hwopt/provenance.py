@@ -98,6 +98,24 @@ def note_channels(value: ir.Value, axis: int, size: int, part: slice, kept: Sequ
         value.meta[CHANNELS] = Channels(axis, whole)
 
 
+def write_sources(
+    node: ir.Node, sources: Iterable[str], step: str, channels: Mapping[str, Channels] | None = None
+) -> None:
+    """Says on a node which nodes of the input it stands for, and adds a step to those that made it.
+
+    channels: of its outputs, by name; None: as they are noted.
+    """
+    known = tuple(dict.fromkeys(sources))
+    node.meta[SOURCES] = known
+    node.metadata_props[SOURCES] = json.dumps(known)
+    node.metadata_props[REWRITES] = json.dumps([*rewrites_of(node), step])
+    noted = {str(v.name): v.meta[CHANNELS] for v in node.outputs if v.name and CHANNELS in v.meta}
+    resized = {name: one.to_json() for name, one in (noted if channels is None else channels).items()}
+    node.metadata_props.pop(CHANNELS, None)
+    if resized:
+        node.metadata_props[CHANNELS] = json.dumps(resized)
+
+
 def note_made(before: ir.Model, after: ir.Model, word: str) -> None:
     """Says on every node of `after` that has other constants than in `before` what gave it them.
 
@@ -106,7 +124,7 @@ def note_made(before: ir.Model, after: ir.Model, word: str) -> None:
     known = {_end(node): _tensors(node) for node in before.graph}
     for node in after.graph:
         if known.get(_end(node), ()) != _tensors(node):
-            _write(node, sources_of(node), word)
+            write_sources(node, sources_of(node), word)
 
 
 def forget(model: ir.Model) -> None:
@@ -169,10 +187,12 @@ class Before:
         for node in edited:
             near = self._joined(node, gone)
             heirless -= near
-            _write(node, [*sources_of(node), *(n for g in gone if g in near for n in sources_of(g))], step)
+            write_sources(
+                node, [*sources_of(node), *(n for g in gone if g in near for n in sources_of(g))], step
+            )
         for node in new:
             own = node.meta.get(SOURCES, ())
-            _write(node, [*own, *(everything or [n for e in edited for n in sources_of(e)])], step)
+            write_sources(node, [*own, *(everything or [n for e in edited for n in sources_of(e)])], step)
         if heirless:
             self._bury(model, [node for node in gone if node in heirless])
 
@@ -226,16 +246,6 @@ def _read_inside(node: ir.Node) -> Iterator[str]:
                 for inner in ir.traversal.RecursiveGraphIterator(graph):
                     yield from (str(value.name) for value in inner.inputs if value is not None)
                 yield from (str(value.name) for value in graph.outputs)
-
-
-def _write(node: ir.Node, sources: Iterable[str], step: str) -> None:
-    known = tuple(dict.fromkeys(sources))
-    node.meta[SOURCES] = known
-    node.metadata_props[SOURCES] = json.dumps(known)
-    node.metadata_props[REWRITES] = json.dumps([*rewrites_of(node), step])
-    resized = {str(v.name): v.meta[CHANNELS].to_json() for v in node.outputs if v.name and CHANNELS in v.meta}
-    if resized:
-        node.metadata_props[CHANNELS] = json.dumps(resized)
 
 
 def _read(node: ir.Node, key: str) -> tuple[str, ...]:

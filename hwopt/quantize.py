@@ -32,6 +32,7 @@ from hwopt.calibration import Calibration
 from hwopt.errors import BadInput
 from hwopt.ir import save_model
 from hwopt.nodes import Array, is_op
+from hwopt.quantize_sources import keep_sources
 from hwopt.runtime import fixed_batch
 
 OPSET = 13  # the first where DequantizeLinear has an axis
@@ -75,7 +76,9 @@ def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int])
         except Exception as error:  # whatever the quantiser throws at a model that it does not know
             text = " ".join(str(error).split())[:200]
             raise BadInput(f"ONNX Runtime cannot quantise the model: {text}") from error
-        return _with_interface_of(model, ir.from_proto(onnx.load_model(after)))
+        result = ir.from_proto(onnx.load_model(after))
+        keep_sources(model, copy, result)
+        return _with_interface_of(model, result)
 
 
 def judged_form(model: ir.Model, calibration: Calibration, samples: Sequence[int]) -> ir.Model:

@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from hwopt.calibration_stream import calibration_of
 from hwopt.channels import channel_groups, resize
 from hwopt.choice import Value
 from hwopt.errors import RewriteFailed
@@ -32,6 +33,7 @@ from hwopt.provenance import (
     rewrites_of,
     sources_of,
 )
+from hwopt.quantize import quantised
 from hwopt.regions import cut_out
 from hwopt.registry import all_passes
 from hwopt.repair.linear import WEIGHT, put_constant
@@ -268,3 +270,20 @@ def test_a_tensor_with_the_same_channels_twice_loses_them_twice() -> None:
     assert channels_of(node) == {"k": Channels(1, (0, 3, 4, 7))}
     assert json.loads(node.metadata_props[CHANNELS]) == {"k": {"axis": 1, "channels": [0, 3, 4, 7]}}
     assert node.metadata_props[REWRITES] == '["1 test"]'
+
+
+def test_the_int8_form_keeps_it_and_says_what_took_an_activation_in() -> None:
+    model = source("classifier")
+    changed = carry_out_steps(model, [first(model, "align_channels")])
+    rng = np.random.default_rng(0)
+    images = [{"x": rng.standard_normal((3, 16, 16)).astype(np.float32)} for _ in range(20)]
+    form = quantised(changed, calibration_of(images, model), range(20))
+    onnx.checker.check_model(ir.to_proto(form), full_check=True)
+    labels = {label(node) for node in model.graph}
+    assert all("quantised" in rewrites_of(node) and set(sources_of(node)) <= labels for node in form.graph)
+    everything_is_accounted_for(model, form)
+    known = {name: one for node in changed.graph for name, one in channels_of(node).items()}
+    ends = {str(v.name): node for node in form.graph for v in node.outputs}
+    assert sources_of(ends["sa"]) == ("s", "sa")
+    assert channels_of(ends["sa"]) == {"sa": known["sa"]}
+    assert any(step.startswith("1 align_channels") for step in rewrites_of(ends["sa"]))
