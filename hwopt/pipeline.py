@@ -16,7 +16,7 @@ from hwopt.debug.incident import Asked
 from hwopt.debug.keep_going import LeftOut, going_on, noted
 from hwopt.debug.reproducer import reproduced
 from hwopt.deliver import check_written, place_for, write_model
-from hwopt.errors import BudgetNotMet
+from hwopt.errors import BudgetNotMet, PassFailed, RewriteFailed
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.partial import SoFar, save_plan, saved_when_interrupted
@@ -34,7 +34,7 @@ from hwopt.search.problem import never
 from hwopt.settings import Options, settings
 from hwopt.settle import Settled
 from hwopt.shortened import replaying, shortened, unmade
-from hwopt.steps import Found, choose, find, make_plan, price_choices, verify
+from hwopt.steps import Found, choose, find, make_plan, plan_of, price_choices, verify
 from hwopt.stopping import Stop
 from hwopt.target import Target
 from hwopt.trace import Listeners, Timings, stage
@@ -172,14 +172,26 @@ def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
 
 def _asked_for(run: _Run, work: Work) -> tuple[Work, Sequence[str]]:
     """The run, or the replay of those steps alone that were asked for, and what to say of that."""
-    if work.settings.rewrite_limit is not None and work.replayed is None:
-        others = unmade([listener for listener in run.told if listener is not run.so_far])
-        whole = _made(replace(run, told=(run.so_far, *others)), work)
-        work = replaying(work, make_plan(work, whole.found, whole.settled))
+    limit = work.settings.rewrite_limit
+    if limit is not None and work.replayed is None:
+        work = replaying(work, _whole_plan(run, work, limit))
     shorter, notes = shortened(work)
     if shorter is not run.so_far.work:
         run.so_far.begin(shorter)
     return shorter, notes
+
+
+def _whole_plan(run: _Run, work: Work, limit: int) -> Plan:
+    """The plan whose first `limit` steps are wanted; what breaks behind them does not matter."""
+    so_far = run.so_far
+    others = unmade([listener for listener in run.told if listener is not so_far])
+    try:
+        whole = _made(replace(run, told=(so_far, *others)), work)
+    except (PassFailed, RewriteFailed):
+        if len(so_far.steps) < limit:
+            raise
+        return replace(plan_of(work, [], work.settings.tune), steps=tuple(so_far.steps))
+    return make_plan(work, whole.found, whole.settled)
 
 
 def _made(run: _Run, work: Work) -> _Made:
@@ -223,15 +235,16 @@ def analyze(
     uncertain ones, it is asked for where it is installed; 0: every figure is predicted.
     cost_model: as in `optimize`.
     """
-    timings = Timings()
-    told = (timings, *listeners)
-    with stage(told, "load"):
-        chosen = settings(input_shapes=input_shapes, refine=refine, cost_model=cost_model)
-        work = open_work(model, target, chosen)
-    with stage(told, "measure"):
-        work = sharpened(work)
-        answer = work.measure([work.model])[0] if measure else None
-    return build_analysis(work, answer, command, timings)
+    chosen = settings(input_shapes=input_shapes, refine=refine, cost_model=cost_model)
+    timings, so_far = Timings(), SoFar()
+    told: Listeners = (timings, so_far, *listeners)
+    with reproduced(Asked(command, model, target), so_far):
+        with stage(told, "load"):
+            so_far.work = work = open_work(model, target, chosen)
+        with stage(told, "measure"):
+            work = sharpened(work)
+            answer = work.measure([work.model])[0] if measure else None
+        return build_analysis(work, answer, command, timings)
 
 
 def sharpened(work: Work) -> Work:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -74,7 +74,9 @@ def failed_step(error: Exception) -> Step | None:
 def incident_of(error: Exception, asked: Asked, so_far: SoFar) -> Incident:
     """What is known of a failure from what the run had got by then."""
     work = so_far.work
-    plan = None if work is None else _plan(work, _steps(so_far, work, failed_step(error)))
+    steps = [] if work is None else _steps(so_far, work, failed_step(error))
+    some = bool(steps) or isinstance(error, PassFailed)
+    plan = replace(plan_of(work, [], 0), steps=tuple(steps)) if work is not None and some else None
     before = error.model if isinstance(error, PassFailed) else None
     after = None if before is not None else so_far.model
     return Incident(error, asked, so_far.stage, work, plan, before, after)
@@ -87,7 +89,3 @@ def _steps(so_far: SoFar, work: Work, failed: Step | None) -> list[Step]:
         return steps
     at = next((n for n, s in enumerate(steps) if (s.choice, s.value) == (failed.choice, failed.value)), None)
     return [*steps, failed] if at is None else steps[: at + 1]
-
-
-def _plan(work: Work, steps: Sequence[Step]) -> Plan:
-    return replace(plan_of(work, [], 0), steps=tuple(steps))

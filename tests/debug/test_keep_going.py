@@ -174,6 +174,16 @@ def test_what_no_rewrite_is_to_blame_for_ends_the_run(
     assert [caught.value.folder] == list(temporary.glob("hwopt-crash-*"))
 
 
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_the_first_steps_can_be_made_though_a_later_one_is_wrong(
+    keep_going: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bugs = ((3, faulty.adds_one),)
+    found = ran(monkeypatch, Merge(bugs=bugs), rewrite_limit=2, keep_going=keep_going)
+    assert [step.choice for step in found.plan.steps] == ["merge-0", "merge-1"]
+    assert found.left_out == ()
+
+
 def test_a_listener_that_breaks_down_is_no_fault_of_a_rewrite(monkeypatch: pytest.MonkeyPatch) -> None:
     def listener(event: object, /) -> None:
         if isinstance(event, RewriteApplied):

@@ -32,6 +32,7 @@ from hwopt.errors import (
 )
 from hwopt.ir import load_model, save_model
 from hwopt.nodes import Conv
+from hwopt.pipeline import analyze
 from hwopt.plan import read_plan
 from hwopt.trace import BetterPlan, Event
 from tests import faulty, planted
@@ -202,6 +203,21 @@ def test_an_input_that_is_a_file_is_named_and_copied_where_it_is_small(
     known = facts(error)
     assert "larger" in known["missing"]["model.onnx"]
     assert shlex.split(known["reproduce"])[2] == str(path)
+
+
+def test_an_analysis_that_breaks_down_leaves_its_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr("hwopt.pipeline.build_analysis", broken)
+    with pytest.raises(InternalError) as caught:
+        analyze(tower(), target=TARGET, refine=0, command="hwopt analyze tower.onnx")
+    assert caught.value.folder is not None
+    assert {path.name for path in caught.value.folder.iterdir()} == {
+        "README.md", "error.json", "traceback.txt", "model.onnx", "reproduce.sh",
+    }  # fmt: skip
+    known = facts(caught.value)
+    assert (known["reproduce"], known["reproduce_tried"]) == ("hwopt analyze tower.onnx", False)
 
 
 def test_a_limit_that_cannot_be_kept_or_an_input_that_cannot_be_used_leave_nothing(
