@@ -135,8 +135,8 @@ def cut(outline: Outline, nodes: Nodes, recorded: Recorded) -> tuple[ir.Model, d
     """The model that these nodes make, and its inputs.
 
     recorded: what a value holds when the whole model runs; None where nobody knows: the input then keeps
-    the type it has, and is not among the feeds. Raises ValueError where a cut goes through something that is
-    no tensor, or the nodes make nothing.
+    the type it has, and is not among the feeds. Sizes are fixed, except around nodes that hold graphs.
+    Raises ValueError where a cut goes through something that is no tensor, or the nodes make nothing.
     """
     sources, sinks = outline.sources(nodes), outline.sinks(nodes)
     held = [value for value in sources if value in outline.settled and recorded(value) is not None]
@@ -145,9 +145,10 @@ def cut(outline: Outline, nodes: Nodes, recorded: Recorded) -> tuple[ir.Model, d
     graph.opset_imports.update(outline.model.graph.opset_imports)
     if (objection := outline.model.graph.meta.get(CHECK_FAILED)) is not None:
         graph.meta[CHECK_FAILED] = objection
+    free = any(holds_graphs(node) for node in nodes)
     feeds: dict[str, Array] = {}
     for value, known in zip([*graph.inputs, *graph.outputs], [*sources, *sinks], strict=True):
-        _describe(value, known, recorded(known))
+        _describe(value, known, recorded(known), free)
     for value, known in zip(tuple(graph.inputs), sources, strict=True):
         array = recorded(known)
         if known in held and array is not None:
@@ -170,13 +171,21 @@ def _functions(model: ir.Model) -> tuple[ir.Function, ...]:
     return tuple(function.clone() for function in model.functions.values())
 
 
-def _describe(value: ir.Value, known: ir.Value, array: Array | None) -> None:
-    """Gives an end of a piece the type and the shape that it has."""
+def _describe(value: ir.Value, known: ir.Value, array: Array | None, free: bool) -> None:
+    """Gives an end of a piece the type and the shape that it has; sizes that vary do so still where `free`.
+
+    A branch that is not taken may have no use for the sizes of the one that is.
+    """
     if array is not None:
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        value.shape = ir.Shape(array.shape)
+        value.shape = _free_shape(known, array.ndim) if free else ir.Shape(array.shape)
     elif not isinstance(known.type, ir.TensorType | None):
         raise ValueError(f"'{known.name}' is no tensor: it cannot be cut")
+
+
+def _free_shape(value: ir.Value, rank: int) -> ir.Shape:
+    known = value.shape
+    return ir.Shape([None] * rank) if known is None or len(known) != rank else known.copy()
 
 
 def _hold(graph: ir.Graph, value: ir.Value, array: Array) -> None:
@@ -196,6 +205,11 @@ def _reads(node: ir.Node, graph: ir.Graph) -> Iterator[ir.Value]:
                 yield value
 
 
+def holds_graphs(node: ir.Node) -> bool:
+    """Whether the node is an If, a Loop, a Scan ..."""
+    return any(map(_graphs, node.attributes.values()))
+
+
 def _graphs(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
     if attribute.type == ir.AttributeType.GRAPH:
         return (attribute.as_graph(),)
@@ -206,7 +220,7 @@ def _settled(nodes: Iterable[ir.Node], reads: Mapping[ir.Node, tuple[ir.Value, .
     """Values that do not depend on what is in the inputs, only on how large they are."""
     found: set[ir.Value] = set()
     for node in nodes:
-        if is_op(node, *_RANDOM) or not node.inputs or any(map(_graphs, node.attributes.values())):
+        if is_op(node, *_RANDOM) or not node.inputs or holds_graphs(node):
             continue
         if is_op(node, "Shape", "Size") or found.issuperset(reads[node]):
             found.update(node.outputs)

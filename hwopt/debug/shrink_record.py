@@ -14,8 +14,8 @@ from hwopt.debug.shrink_cut import input_arrays
 from hwopt.nodes import Array
 from hwopt.runtime import Feeds, Session, with_outputs
 
-FIRST_RUN, LARGEST_RUN = 4, 16  # tensors; later runs take as many as fit, by the largest that was met
-RUN_BYTES = 64 << 20
+FIRST_RUN, LARGEST_RUN = 4, 32  # tensors; later runs take as many as fit, by the largest that was met
+RUN_BYTES = 128 << 20
 _PLAIN = "fiub"  # kinds of numpy types that a file holds as they are
 
 
