@@ -30,7 +30,9 @@ INPUT = "input"
 AS_IT_CAME = "as they came"
 EXACT = "exact"
 INITIAL = "initial: LOSSY steps are not repaired yet"
-_MADE = {"repair": "repaired", "tune": "tuned", "quantise": "quantised"}
+QUANTISE = "quantise"
+_INT8 = Cost(unavailable="the cost model reads fp32 models: what the dump before this one costs in int8")
+_MADE = {"repair": "repaired", "tune": "tuned", QUANTISE: "quantised"}
 _BROKEN = "not written: the next step of this pass broke down and left the model half edited"
 
 
@@ -83,7 +85,7 @@ class Dumps:
             self._step, self._model = 0, None
             self._steps.clear()
         else:
-            self._write(work.model, look, (INPUT,), AS_IT_CAME)
+            self._write(work.model, look, self._cost(work.model), (INPUT,), AS_IT_CAME)
         self._last = _State(look, work.model.graph.num_nodes(), self._dumps[0].cost_after)
         self._seen, self._states = look, {0: self._last}
 
@@ -101,7 +103,8 @@ class Dumps:
             self._pass_done(event.pass_name)
         elif isinstance(event, ModelMade):
             look = Look.of(event.model)
-            self._write(event.model, look, (event.name,), _MADE.get(event.name, event.name))
+            cost = _INT8 if event.name == QUANTISE else self._cost(event.model)
+            self._write(event.model, look, cost, (event.name,), _MADE.get(event.name, event.name))
 
     def _made_step(self, event: RewriteApplied) -> None:
         if event.step <= self._step:
@@ -134,17 +137,21 @@ class Dumps:
         assert self._model is not None
         assert self._seen is not None
         marked = any(fit_of(node) is not None for node in self._model.graph)
-        self._write(self._model, self._seen, words, INITIAL if marked else EXACT)
+        cost = self._cost(self._model)
+        self._write(self._model, self._seen, cost, words, INITIAL if marked else EXACT)
         assert self._last is not None
         self._states[self._step] = self._last
 
-    def _write(self, model: ir.Model, look: Look, words: tuple[str, ...], weights: str) -> None:
+    def _cost(self, model: ir.Model) -> Cost:
+        assert self._yardstick is not None
+        return self._yardstick.cost(model)
+
+    def _write(self, model: ir.Model, look: Look, cost: Cost, words: tuple[str, ...], weights: str) -> None:
         assert self.folder is not None
         assert self._yardstick is not None
         number = len([dump for dump in self._dumps if dump.file is not None])
         file = file_name(number, 3 if self.each else 2, *words)
         checker = write_dump(model, self.folder / file)
-        cost = self._yardstick.cost(model)
         last = self._last or _State(look, model.graph.num_nodes())
         told = Dump(
             file=file,

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.nodes import constant, label
-from hwopt.provenance import SERIAL, Form, gone_of, sources_of
+from hwopt.provenance import SERIAL, Form, gone_of, rewrites_of, sources_of
 from hwopt.shapes import StaticInfo, static_shapes
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A node as it was: its label, its sources, and a digest of how it is written."""
+    """A node as it was: its label, its sources, and a digest of how it is written and what made it so."""
 
     name: str
     sources: tuple[str, ...]
@@ -118,7 +118,9 @@ def _named(look: Look) -> Look:
 def _digest(node: ir.Node) -> str:
     form = Form.of(node)
     attributes = sorted(_attribute(attribute) for attribute in form.attributes)
-    text = repr((form.kind, form.reads, form.gives, attributes, form.nested, form.channels))
+    text = repr(
+        (form.kind, form.reads, form.gives, attributes, form.nested, form.channels, rewrites_of(node))
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
