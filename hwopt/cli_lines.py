@@ -16,7 +16,7 @@ from hwopt.estimate import Estimate
 
 Line = tuple[int, str]  # the level from which it is shown, and its text
 _EVERYTHING = 4
-_WORD, _SUBJECT, _VALUE = 9, 18, 44  # widths of columns
+_WORD, _SUBJECT, _VALUE = 9, 18, 52  # widths of columns
 
 
 class Lines:
@@ -103,7 +103,9 @@ class Lines:
         figures = [f"{_us(event.latency_us.value):>12}"]
         if event.value != KEEP and self._kept is not None:
             figures.append(f"{event.latency_us.value - self._kept.value:+12,.1f} us")
-        if event.damage > 0:
+        if event.damage is None:
+            figures.append("damage not measured")
+        elif event.damage > 0:
             figures.append(f"damage {event.damage:.3g}")
         return "  ".join(figures)
 

@@ -14,12 +14,11 @@ from itertools import combinations
 from hwopt.choice import KEEP, Choice
 from hwopt.errors import BadInput
 from hwopt.hints import Hints
-from hwopt.scope import Price, Problem, Scope
+from hwopt.scope import DAMAGE, Price, Problem, Scope
 from hwopt.search.possible import possible
 
 Pair = tuple[str, str]  # choice id, value name
 NO_HINTS = Hints()
-_DAMAGE = "damage:"  # how the ids of tables that hold damage alone begin
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ class Rule:
         name = key[scope.choices.index(self.choice)]
         if self.pinned is not None and name != self.pinned:
             return False
-        if self.max_damage is not None and scope.id.startswith(_DAMAGE):
+        if self.max_damage is not None and scope.id.startswith(DAMAGE):
             return name in (KEEP, *self.exact) or price.damage <= self.max_damage
-        if self.max_latency_us is not None and not scope.id.startswith(_DAMAGE):
+        if self.max_latency_us is not None and not scope.id.startswith(DAMAGE):
             return price.latency_us.value <= self.max_latency_us
         return True
 
@@ -114,7 +113,7 @@ class Orders:
         for rule in self.rules:
             if rule.max_latency_us is None:
                 continue
-            tables = [s for s in problem.scopes if rule.choice in s.choices and not s.id.startswith(_DAMAGE)]
+            tables = [s for s in problem.scopes if rule.choice in s.choices and not s.id.startswith(DAMAGE)]
             if len(tables) > 1:
                 raise self.hints.wrong(
                     rule.key,
@@ -135,7 +134,7 @@ class Orders:
     def _alone(self, problem: Problem, rule: Rule) -> str:
         if rule.pinned is not None:
             return f"asks for '{rule.pinned}', which cannot be written or priced here"
-        tables = [s for s in problem.scopes if rule.choice in s.choices and not s.id.startswith(_DAMAGE)]
+        tables = [s for s in problem.scopes if rule.choice in s.choices and not s.id.startswith(DAMAGE)]
         least = min((p.latency_us.value for s in tables for p in s.table.values()), default=0.0)
         return f"cannot be met: the fastest value of {rule.choice} takes {least:.4g} us"
 

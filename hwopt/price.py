@@ -25,7 +25,7 @@ from hwopt.places import has_place, place_of
 from hwopt.price_cells import Cell, Scene, find_cells, joint_values, left_out, make_scene
 from hwopt.price_memory import Live, Share, live_of, shares
 from hwopt.regions import apply_each, apply_values, cut_out, recorded_shapes
-from hwopt.scope import NOTHING, Price, Problem, Scope, alone_price, combine
+from hwopt.scope import NOTHING, Price, Problem, Scope, alone_price, combine, without_damage
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature, macs
 from hwopt.trace import CheckFailed, Listeners, PlaceSkipped, Progress, ValuePriced, emit
@@ -107,11 +107,12 @@ def tell_prices(problem: Problem, listeners: Listeners) -> None:
     """Says of every value of every choice what it costs by itself, *keep* first."""
     if not listeners:
         return
+    costs = without_damage(problem)
     for choice in problem.choices:
         for name in (KEEP, *(value.name for value in choice.values)):
-            price = alone_price(problem, choice, name)
-            latency, damage = (None, 0.0) if price is None else (price.latency_us, price.damage)
-            emit(listeners, ValuePriced(choice.id, name, latency, damage))
+            price, harm = alone_price(costs, choice, name), alone_price(problem, choice, name)
+            latency = None if price is None else price.latency_us
+            emit(listeners, ValuePriced(choice.id, name, latency, None if harm is None else harm.damage))
 
 
 def draft_table(

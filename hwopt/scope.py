@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hwopt.choice import KEEP, Choice
 from hwopt.estimate import Estimate, Source, total
 
+DAMAGE = "damage:"  # how the ids of tables that hold damage alone begin
 Assignment = Mapping[str, str]  # choice id -> value name; a choice that is absent keeps
 
 
@@ -91,6 +92,11 @@ def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
     if any(price is None for price in prices):
         return None
     return combine([price for price in prices if price is not None])
+
+
+def without_damage(problem: Problem) -> Problem:
+    """The problem without what was measured of the output: values that were not measured have a price."""
+    return replace(problem, scopes=tuple(s for s in problem.scopes if not s.id.startswith(DAMAGE)))
 
 
 def combine(prices: Sequence[Price]) -> Price:

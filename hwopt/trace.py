@@ -96,14 +96,15 @@ class PlaceSkipped:
 class ValuePriced:
     """What the choice's part of the model costs with this value and everything else kept.
 
-    Told once the tables stand, *keep* first. latency_us: None where the value is impossible or nobody can
-    say. damage: of the model's output, measured or read off between values that were; 0 for EXACT.
+    Told once the tables stand, *keep* first. latency_us: None where the value cannot be
+    written, or nobody can say. damage: of the model's output, measured or read off between values that
+    were; 0 for EXACT; None where nobody knows: then the value cannot be chosen by itself.
     """
 
     choice: str
     value: str
     latency_us: Estimate | None
-    damage: float = 0.0
+    damage: float | None = 0.0
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from hwopt.debug.explain_values import ValueExplained, value_explained
 from hwopt.estimate import Estimate
 from hwopt.report.choices import choice_row, fold_rows
 from hwopt.report.decided import node_labels
-from hwopt.report.reasons import alone_price
 from hwopt.report.schema import ChoiceRow, Missing
+from hwopt.scope import alone_price
 
 NO_VALUE = "this run could use none of its values"
 

@@ -14,9 +14,8 @@ from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
 from hwopt.price import Cell, Draft, Drafts, Scene, draft_table, find_cells, make_scene, memory_shares
 from hwopt.price_cells import left_out
-from hwopt.report.reasons import alone_price
 from hwopt.rewrite import rewrite
-from hwopt.scope import Price
+from hwopt.scope import Price, alone_price
 from hwopt.work import Work
 
 

@@ -12,9 +12,8 @@ from hwopt.choice import KEEP, Choice, Risk
 from hwopt.debug.explain_prices import Apart, difference
 from hwopt.debug.explain_run import Run
 from hwopt.estimate import Estimate
-from hwopt.report.reasons import alone_price, without_damage
 from hwopt.report.schema import Missing, Number
-from hwopt.scope import Assignment, Price, Problem, Scope, combine
+from hwopt.scope import Assignment, Price, Problem, Scope, alone_price, combine, without_damage
 from hwopt.search.problem import objective_value
 
 

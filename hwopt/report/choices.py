@@ -9,9 +9,9 @@ from hwopt.choice import KEEP, Choice, Risk, Value
 from hwopt.estimate import Estimate, Source
 from hwopt.report.decided import Decided, decided, node_labels
 from hwopt.report.findings import Findings
-from hwopt.report.reasons import alone_price, dominated_by, value_names, why
+from hwopt.report.reasons import dominated_by, value_names, why
 from hwopt.report.schema import ChoiceRow, Missing, ValueRow
-from hwopt.scope import Price
+from hwopt.scope import Price, alone_price
 
 UNMEASURED = "not measured: by itself it saves nothing, or it cannot be written here"
 Labels = Mapping[str, str]  # what people call the node at each place

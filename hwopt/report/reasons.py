@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from hwopt.choice import KEEP, Choice, Risk
 from hwopt.report import words
 from hwopt.report.decided import Decided
-from hwopt.scope import Price, Problem
-from hwopt.scope import alone_price as alone_price  # others read it here
+from hwopt.scope import Price, Problem, alone_price, without_damage
 from hwopt.search.problem import Objective, objective_value
 
 Alone = Mapping[str, Price | None]  # the price of every value of a choice, the others kept
-
-
-def without_damage(problem: Problem) -> Problem:
-    """The problem without what was measured of the output: values that were not measured have a price."""
-    return replace(problem, scopes=tuple(s for s in problem.scopes if not s.id.startswith("damage:")))
 
 
 def value_names(choice: Choice) -> list[str]:
