@@ -29,7 +29,8 @@ class Ground:
     made: the model of some steps; always: steps that must be there wherever a later one is. check: of a
     model; None where only whole plans are judged. feeds: inputs that show what is wrong with a model. again:
     whether a bisection of another model and plan, in files, ends with the same kind of failure. target,
-    options, command: for the line that reproduces it (`case.Story`).
+    options, command: for the line that reproduces it (`case.Story`); shapes: options that only the whole
+    model needs, since a piece has fixed shapes.
     """
 
     work: Work
@@ -41,6 +42,7 @@ class Ground:
     always: Steps = frozenset()
     target: str = ""
     options: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = ()
     command: str = ""
 
 
@@ -62,18 +64,14 @@ def shrunk_case(
     fails = _fails(ground, found.finding, values)
     making = found.finding.kind in (CRASH, REFUSED)
     if making or (not minimal & ground.steps.lossy and ground.check is not None):
+        options = ground.options
         piece = _small(ground, minimal, values, fails, making, listeners)
         notes = () if piece.complete else ("the model could not be made as small as it might be",)
     else:
+        options = (*ground.options, *ground.shapes)
         piece, notes = _whole(ground, minimal), (_WHOLE,)
-    story = Story(
-        found.finding.kind,
-        found.finding.reason,
-        tuple(sorted(minimal)),
-        ground.target,
-        ground.options,
-        ground.command,
-    )
+    numbers, told = tuple(sorted(minimal)), found.finding
+    story = Story(told.kind, told.reason, numbers, ground.target, options, ground.command)
     bisects = None if isinstance(ground.check, NumericCheck) and not ground.options else ground.again
     return write_case(folder, piece, values, ground.work, story, fails, force, bisects), notes
 

@@ -16,6 +16,7 @@ from hwopt.debug.case import Case
 from hwopt.debug.checks import Finding
 from hwopt.debug.stepwise import Stepwise, opened_untried
 from hwopt.errors import BadInput
+from hwopt.ir import load_model
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
 from hwopt.plan import read_plan
@@ -109,7 +110,7 @@ def bisect_plan(
     named = "" if isinstance(target, Target) else str(target)
     ground = Ground(
         work, judging.steps, judging.made, judging.check, judging.feeds, again, judging.always, named, told,
-        command,
+        _shapes_told(options), command,
     )  # fmt: skip
     with stage(listeners, "shrink"):
         case, more = shrunk_case(output, bisection, ground, force, listeners)
@@ -151,9 +152,20 @@ def _told_anew(
         "--labels": labels,
         "--preprocess": preprocess,
         "--augment": options.get("augment") or None,
+        "--metric": options["metric"] if isinstance(options.get("metric"), str) else None,
+        "--cost-model": options.get("cost_model"),
     }
     given = [(name, value) for name, value in told.items() if value is not None]
-    return tuple(text for name, value in given for text in (name, str(value)))
+    flags = ("--allow-interface-change",) if options.get("allow_interface_change") else ()
+    return (*(text for name, value in given for text in (name, str(value))), *flags)
+
+
+def _shapes_told(options: Options) -> tuple[str, ...]:
+    """The shapes of dynamic inputs, for the command line."""
+    shapes = (options.get("input_shapes") or {}).items()
+    return tuple(
+        t for name, shape in shapes for t in ("--input-shape", f"{name}:{','.join(map(str, shape))}")
+    )
 
 
 def _found_again(
@@ -170,7 +182,9 @@ def _found_again(
     """Whether a bisection of another model with another plan ends with the same kind of failure."""
     if calib is not None and not isinstance(calib, str | Path):
         return False  # an iterable is used up
-    asked: Options = {**options, "plan": plan}
+    names = {value.name for value in load_model(model).graph.inputs}
+    shapes = {name: shape for name, shape in (options.get("input_shapes") or {}).items() if name in names}
+    asked: Options = {**options, "plan": plan, "input_shapes": shapes}
     hunt = bisect_plan(
         model, target=target, wanted=replace(wanted, said=lambda text: None), calib=calib, labels=labels,
         preprocess=preprocess, **asked,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -40,7 +40,9 @@ class Step:
         model.graph.meta["made"] = [*made, self.number]
 
 
-def steps(count: int, looks: dict[int, Made] | None = None, places: dict[int, str] | None = None) -> Stepwise:
+def steps(
+    count: int, looks: Mapping[int, Made] | None = None, places: Mapping[int, str] | None = None
+) -> Stepwise:
     def value(number: int) -> Value:
         look = (looks or {}).get(number, lambda made: None)
         return Value(
