@@ -16,7 +16,7 @@ from hwopt.estimate import Estimate
 
 Line = tuple[int, str]  # the level from which it is shown, and its text
 _EVERYTHING = 4
-_WORD, _SUBJECT, _VALUE = 9, 18, 52  # widths of columns
+_WORD, _SUBJECT, _VALUE = 9, 20, 52  # widths of columns
 
 
 class Lines:

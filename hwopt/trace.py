@@ -157,7 +157,8 @@ class RepairFitted:
 
     choice: whose rewrite asked for it; "" for a node that absorbs what others left. Errors: relative, of the
     node's output behind what its activation clips, with the weights that the rewrite put there and with
-    the fitted ones, on the rows that were fitted.
+    the fitted ones, on the rows that were fitted. Two nodes that were fitted together share the output
+    behind both.
     """
 
     choice: str

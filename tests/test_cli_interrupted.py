@@ -26,8 +26,8 @@ Words = tuple[str, ...]
 
 # What the log shows, in this order, before Ctrl-C is pressed.
 WHILE_LOADING = ("stage     load",)
-WHILE_PRICING = ("progress  damage             1/",)
-WHILE_DECIDING = ("damage 0  0 values", "progress  decide             0/")
+WHILE_PRICING = ("progress  damage               1/",)
+WHILE_DECIDING = ("damage 0  0 values", "progress  decide               0/")
 IN_THE_LAST_REPAIR = ("better", "better", "step    1")
 
 

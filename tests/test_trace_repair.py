@@ -17,7 +17,7 @@ from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import carry_out_steps
 from hwopt.trace import Recorder, RepairFitted
-from tests.graphs import classifier, ibn, model_of
+from tests.graphs import classifier, ibn, model_of, values_of
 
 SMALL = Effort(rows=4000, pool=4000, joint_rounds=20, downstream=2)
 
@@ -92,19 +92,36 @@ def test_every_fit_names_the_choice_that_asked_for_it() -> None:
     assert set(others.values()) == {""}  # projections behind that absorb what is left
 
 
-def test_a_pair_that_is_fitted_together_is_told_of_twice() -> None:
-    base = ibn()
-    fused = [spoil("d", 0.5), spoil("p", 0.5)]
-    dense = carry_out_steps(base, [])  # the pair needs a dense convolution in front
-    del node_of(dense, "d").attributes["group"]
-    weight = np.zeros((48, 48, 5, 5), np.float32)
-    depthwise = constant_array(node_of(base, "d").inputs[1])
-    assert depthwise is not None
-    weight[np.arange(48), np.arange(48)] = depthwise[:, 0]
-    set_constant(node_of(dense, "d"), 1, weight)
-    events = told(dense, images((16, 14, 14)) / np.float32(4), fused)
+def test_a_pair_that_is_fitted_together_is_told_of_by_what_comes_out_of_both() -> None:
+    base, x, heard = ibn(), images((16, 14, 14)) / np.float32(4), Recorder()
+    changed = carry_out_steps(dense(base), [spoil("d", 0.5), spoil("p", 0.5)])
+    data = Reference(base, from_source(Arrays({"x": x})), threads=1)
+    fitted = repair(data, changed, range(5), seed=0, effort=SMALL, listeners=(heard,))
+    events = [event for event in heard.events if isinstance(event, RepairFitted)]
     assert [(event.node, event.choice) for event in events] == [("d", "form:d"), ("p", "form:p")]
-    assert all(event.error_after < 0.5 * event.error_before for event in events)
+    for event in events:
+        assert event.error_before == pytest.approx(distance(base, changed, x, "p"), rel=0.1)
+        assert event.error_after < 1e-3  # the weights can be what they were
+    assert distance(base, fitted, x, "p") < 1e-3
+
+
+def dense(base: ir.Model) -> ir.Model:
+    """The bottleneck with its depthwise convolution written dense, to be fitted with its projection."""
+    model = carry_out_steps(base, [])
+    node = node_of(model, "d")
+    depthwise = constant_array(node.inputs[1])
+    assert depthwise is not None
+    weight = np.zeros((48, 48, 5, 5), np.float32)
+    weight[np.arange(48), np.arange(48)] = depthwise[:, 0]
+    del node.attributes["group"]
+    set_constant(node, 1, weight)
+    return model
+
+
+def distance(one: ir.Model, two: ir.Model, x: FloatArray, name: str) -> float:
+    """|two - one| / |one| of a value, by ONNX Runtime."""
+    expected = values_of(one, x, name)
+    return float(np.linalg.norm(values_of(two, x, name) - expected) / np.linalg.norm(expected))
 
 
 def test_telling_changes_nothing_of_the_fit() -> None:

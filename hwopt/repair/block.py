@@ -114,7 +114,7 @@ def fit_block(
 
 
 def _tell(block: Block, problem: PairProblem, pair: Pair, data: _Data, listeners: Listeners) -> None:
-    """Both nodes' errors; a gate is held as it is in the end."""
+    """The error of what comes out of both, which is what both were fitted for; a gate as it is in the end."""
     first = block.conv.weight[0][:, data.kept]
     start = Pair(
         first,
@@ -122,15 +122,14 @@ def _tell(block: Block, problem: PairProblem, pair: Pair, data: _Data, listeners
         block.project.weight[0][np.ix_(data.kept, data.real)],
         block.project.bias[data.real],
     )
-    goal = block.activation.apply(data.z[spread(len(data.x))])
-    conv, project = [], []
-    for one in (start, pair):
-        before, behind = hidden(problem, one)
-        conv.append(relative(goal, block.activation.apply(before)))
-        outputs = behind @ one.projection.astype(np.float32) + one.shift.astype(np.float32)
-        project.append(relative(problem.y, outputs))
-    tell(listeners, block.conv.node, (conv[0], conv[1]))
-    tell(listeners, block.project.node, (project[0], project[1]))
+    errors = (_error(problem, start), _error(problem, pair))
+    for node in (block.conv.node, block.project.node):
+        tell(listeners, node, errors)
+
+
+def _error(problem: PairProblem, pair: Pair) -> float:
+    _, behind = hidden(problem, pair)
+    return relative(problem.y, behind @ pair.projection.astype(np.float32) + pair.shift.astype(np.float32))
 
 
 def _gathered(block: Block, index: int, gatherer: Gatherer, tuning: Rows, effort: Effort) -> _Data:
