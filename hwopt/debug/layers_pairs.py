@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from hwopt.nodes import is_op, label
-from hwopt.provenance import Channels, channels_of, sources_of
+from hwopt.provenance import Channels, channels_of, rewrites_of, sources_of
 
 BY_NAME = "name"
 BY_SOURCES = "sources"  # the nodes that make them: what `hwopt.sources` in the file says, or their names
@@ -44,11 +44,15 @@ def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
     """
     ours, theirs = list(computed(one)), list(computed(two))
     named = {str(value.name): value for value in (*_constants(two), *theirs)}
-    found = {value: _pair(value, named[n], BY_NAME) for value in ours if (n := str(value.name)) in named}
+    names = {str(value.name) for value in ours}
+    found: dict[ir.Value, Pair] = {}
+    for value in ours:
+        if (same := named.get(str(value.name))) is not None:
+            found[value] = _pair(value, same, _stand_in(value, same, names))
     taken = {pair.two for pair in found.values()}
     for left, right in _by_sources(one, two):
-        if left not in found and right not in taken:
-            found[left] = _pair(left, right, BY_SOURCES)
+        if left not in found and right not in taken and str(right.name) not in names:
+            found[left] = Pair(left, right, BY_SOURCES, _resized(right))
             taken.add(right)
     return Pairing(
         tuple(found[value] for value in ours if value in found),
@@ -59,10 +63,38 @@ def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
     )
 
 
-def _pair(one: ir.Value, two: ir.Value, how: str) -> Pair:
-    producer = two.producer()
-    resized = {} if producer is None else channels_of(producer)
-    return Pair(one, two, how, resized.get(str(two.name)))
+def _pair(one: ir.Value, same_name: ir.Value, stand_in: ir.Value | None) -> Pair:
+    if stand_in is not None:
+        return Pair(one, stand_in, BY_SOURCES, _resized(stand_in))
+    return Pair(one, same_name, BY_NAME, _resized(same_name))
+
+
+def _resized(value: ir.Value) -> Channels | None:
+    producer = value.producer()
+    return None if producer is None else channels_of(producer).get(str(value.name))
+
+
+def _stand_in(one: ir.Value, two: ir.Value, names: Collection[str]) -> ir.Value | None:
+    """What took a value's place, where its name was left on a step on the way there; None where it was not.
+
+    A rewrite that puts a node behind another may do so. The nodes in between are its own, and what read
+    the value in the first model reads in the second what comes behind them.
+    """
+    readers, last = _readers(one), two
+    while _readers(last) != readers and not last.is_graph_output():
+        producer, uses = last.producer(), list(last.uses())
+        if producer is None or len(uses) != 1 or len(uses[0].node.outputs) != 1:
+            return None
+        following = uses[0].node.outputs[0]
+        own = set(rewrites_of(producer)) & set(rewrites_of(uses[0].node))
+        if not own or str(following.name) in names:
+            return None
+        last = following
+    return None if last is two or _readers(last) != readers else last
+
+
+def _readers(value: ir.Value) -> set[str]:
+    return {str(output.name) for use in value.uses() for output in use.node.outputs}
 
 
 def computed(model: ir.Model) -> Iterator[ir.Value]:
@@ -104,9 +136,10 @@ def _by_sources(one: ir.Model, two: ir.Model) -> Iterator[tuple[ir.Value, ir.Val
     groups: dict[tuple[str, ...], list[ir.Node]] = defaultdict(list)
     for node in two.graph:
         groups[sources_of(node)].append(node)
+    claims = Counter(name for sources in groups for name in sources)
     for sources, nodes in groups.items():
-        origin = [node for name in sources for node in known.get(name, ()) if len(known[name]) == 1]
-        if len(origin) == len(sources):
+        origin = [node for name in sources for node in known.get(name, ())]
+        if len(origin) == len(sources) and all(claims[n] == len(known[n]) == 1 for n in sources):
             yield from _matched(origin, nodes)
 
 

@@ -169,7 +169,8 @@ class _States:
         own = found if made_here and all(value in self._alike for value in pieces[1].reads) else None
         if self._own is not None:
             own = gap(*alike_channels(ours, self._own, pair.channels))
-        if not found.different and ours.shape == theirs.shape and ours.dtype == theirs.dtype:
+        whole = pair.channels is None and ours.shape == theirs.shape and ours.dtype == theirs.dtype
+        if whole and not found.different:
             self._alike.add(pair.two)
             self._second[pair.two] = ours
         return Seen(pair, found, own, pieces)
