@@ -73,7 +73,7 @@ def shrink(
         if replays is not None:
             begin = start if best is None else best.nodes
             best = _preferred(best, _smallest(outline, begin, plain.strict(replays)))
-        before, taken = _on_small_inputs(outline, best, tensors)
+        before, taken = _on_small_inputs(outline, best, tensors, feeds)
     return Piece(
         before, _after(before, values), taken,
         nodes=len(outline.nodes if best is None else best.nodes),
@@ -192,11 +192,15 @@ def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
     yield frozenset(outline.nodes)
 
 
-def _on_small_inputs(outline: Outline, best: _Best | None, tensors: Tensors) -> tuple[ir.Model, Feeds]:
+def _on_small_inputs(
+    outline: Outline, best: _Best | None, tensors: Tensors, feeds: Feeds
+) -> tuple[ir.Model, Feeds]:
     """The piece on the smallest inputs that fail; the whole model as it is where there is none."""
-    piece, feeds = cut(outline, frozenset(outline.nodes) if best is None else best.nodes, tensors)
-    held: dict[str, Array] = {name: np.array(array) for name, array in feeds.items()}
-    return (piece, held) if best is None else on_smaller_inputs(piece, held, best.trials.attempt)
+    if best is None:
+        return outline.model.clone(), feeds
+    piece, flowing = cut(outline, best.nodes, tensors)
+    held: dict[str, Array] = {name: np.array(array) for name, array in flowing.items()}
+    return on_smaller_inputs(piece, held, best.trials.attempt)
 
 
 def _after(before: ir.Model, values: Sequence[Value]) -> ir.Model | None:
