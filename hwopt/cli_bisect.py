@@ -210,10 +210,10 @@ def _lines(hunt: Hunt, seconds: float) -> Iterator[str]:
     if found.outcome == "passes":
         yield f"the plan passes: all {found.planned} steps together are good"
     elif found.outcome == "undecided":
-        yield (
-            f"undecided: the first bad step of {found.planned} is one of {found.between[0]} to "
-            f"{found.between[1]}; no check of those between them says more"
-        )
+        why = "the check skips what would tell" if found.complete else "the checks ran out"
+        first, last = found.between
+        yield f"undecided: the first bad step of {found.planned} is one of {first} to {last}; {why}"
+        yield f"  {found.finding.kind}: {found.finding.reason}"
     else:
         assert hunt.culprit is not None
         yield f"step {found.culprit} of {found.planned} breaks it: {found.finding.kind}"

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hwopt.debug.checks import CRASH, GOOD, REFUSED, Finding, Verdict
+from hwopt.debug.checks import CRASH, GOOD, INVALID, REFUSED, Finding, Verdict
 from hwopt.debug.ddmin import ddmin
 from hwopt.debug.stepwise import Broken, Stepwise
-from hwopt.errors import BadInput
+from hwopt.errors import BadInput, RewriteFailed
 
 Steps = frozenset[int]
 Judge = Callable[[Steps], Finding]  # asked only for steps that can be written
@@ -45,7 +45,7 @@ class Bisection:
     culprit: the first step that breaks the check; 0 where there is none, or it is undecided between the
     two steps of `between`, both included. finding: what the plan up to it shows. partners: the steps
     before it without which it does no harm. needs: those without which it cannot be written. complete:
-    False where the checks ran out before `partners` was as small as can be.
+    False where the checks ran out before all that was known.
     """
 
     outcome: Outcome
@@ -97,7 +97,12 @@ class Prober:
 
     def _found(self, chosen: Steps) -> Finding:
         attempt = self.steps.attempt(chosen)
-        return _broken(attempt) if isinstance(attempt, Broken) else self.judge(chosen)
+        if isinstance(attempt, Broken):
+            return _broken(attempt)
+        try:
+            return self.judge(chosen)
+        except RewriteFailed as error:  # weights that cannot be fitted, say
+            return Finding(Verdict.BAD, INVALID, str(error))
 
     def first(self, count: int) -> Finding:
         """What the model with the first `count` steps shows."""
@@ -138,8 +143,9 @@ def bisect(prober: Prober, good: int = 0, sure: bool = True) -> Bisection:
         _require_good_input(prober, begin)
     if bad - good > 1:
         return Bisection(
-            Outcome.UNDECIDED, planned, len(prober.made), between=(good + 1, bad), finding=prober.first(bad)
-        )
+            Outcome.UNDECIDED, planned, len(prober.made), between=(good + 1, bad),
+            finding=prober.first(bad), complete=not prober.spent,
+        )  # fmt: skip
     return _explained(prober, bad, prober.first(bad), planned)
 
 

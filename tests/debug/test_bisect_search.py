@@ -168,7 +168,17 @@ def test_a_range_is_left_where_the_check_skips_what_would_decide() -> None:
 
     found = bisect(Prober(steps(12), judge))
     assert (found.outcome, found.between, found.culprit) == (Outcome.UNDECIDED, (7, 10), 0)
-    assert found.minimal == ()
+    assert (found.minimal, found.complete) == ((), True)
+
+
+def test_weights_that_cannot_be_fitted_are_a_failure_of_the_plan() -> None:
+    def judge(chosen: Steps) -> Finding:
+        if 3 in chosen:
+            raise RewriteFailed("nothing to fit to")
+        return GOOD
+
+    found = bisect(Prober(steps(6), judge))
+    assert (found.culprit, found.partners, found.finding.reason) == (3, (), "nothing to fit to")
 
 
 def test_a_whole_plan_that_is_skipped_cannot_be_bisected() -> None:
@@ -213,7 +223,7 @@ def test_the_checks_may_be_counted_out() -> None:
     assert 3 in found.partners
     assert found.checks <= 9
     early = bisect(Prober(steps(40), judged(lambda chosen: 30 in chosen), most=3))
-    assert early.outcome == Outcome.UNDECIDED
+    assert (early.outcome, early.complete) == (Outcome.UNDECIDED, False)
     assert early.between[0] <= 30 <= early.between[1]
 
 
