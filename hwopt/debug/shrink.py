@@ -68,12 +68,12 @@ def shrink(
     outline, budget = Outline.of(source), _Budget(max_trials)
     with recording(source, feeds) as tensors:
         start = outline.at(place for value in values for place in value.places)
-        plain = _Trials(outline, tensors, values, fails, start, budget, listeners)
+        plain = _Trials(outline, feeds, tensors, values, fails, start, budget, listeners)
         best = _smallest(outline, start, plain)
         if replays is not None:
             begin = start if best is None else best.nodes
             best = _preferred(best, _smallest(outline, begin, plain.strict(replays)))
-        before, taken = _on_small_inputs(outline, best, tensors, feeds)
+        before, taken = _on_small_inputs(plain, best)
     return Piece(
         before, _after(before, values), taken,
         nodes=len(outline.nodes if best is None else best.nodes),
@@ -105,6 +105,7 @@ class _Trials:
     """
 
     outline: Outline
+    feeds: Feeds
     tensors: Tensors
     values: Sequence[Value]
     fails: Fails
@@ -142,9 +143,15 @@ class _Trials:
         except Exception:
             return False
 
+    def piece(self, nodes: Nodes) -> tuple[ir.Model, Feeds]:
+        """The piece that these nodes make, and its inputs; all nodes are the model as it came."""
+        if len(nodes) == len(self.outline.nodes):
+            return self.outline.model.clone(), self.feeds
+        return cut(self.outline, nodes, self.tensors)
+
     def _try(self, nodes: Nodes) -> bool:
         try:
-            piece, feeds = cut(self.outline, nodes, self.tensors)
+            piece, feeds = self.piece(nodes)
         except Exception:  # a piece that cannot be cut out does not fail either
             return False
         return self.attempt(piece, feeds)
@@ -192,14 +199,13 @@ def _growing(outline: Outline, start: Nodes) -> Iterator[Nodes]:
     yield frozenset(outline.nodes)
 
 
-def _on_small_inputs(
-    outline: Outline, best: _Best | None, tensors: Tensors, feeds: Feeds
-) -> tuple[ir.Model, Feeds]:
-    """The piece on the smallest inputs that fail; the whole model as it is where there is none."""
-    if best is None:
-        return outline.model.clone(), feeds
-    piece, flowing = cut(outline, best.nodes, tensors)
+def _on_small_inputs(plain: _Trials, best: _Best | None) -> tuple[ir.Model, Feeds]:
+    """The piece on the smallest inputs that fail; the whole model as it came where there is none."""
+    nodes = frozenset(plain.outline.nodes) if best is None else best.nodes
+    piece, flowing = plain.piece(nodes)
     held: dict[str, Array] = {name: np.array(array) for name, array in flowing.items()}
+    if best is None or len(nodes) == len(plain.outline.nodes):
+        return piece, held
     return on_smaller_inputs(piece, held, best.trials.attempt)
 
 

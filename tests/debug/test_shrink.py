@@ -18,7 +18,7 @@ from hwopt.edit import set_constant
 from hwopt.errors import PassFailed
 from hwopt.find import with_places
 from hwopt.inputs import random_feeds
-from hwopt.ir import model_bytes
+from hwopt.ir import interface, model_bytes
 from hwopt.nodes import constant_array
 from hwopt.places import node_at, place_of
 from hwopt.rewrite import rewrite
@@ -294,3 +294,15 @@ def test_a_piece_that_replays_is_preferred_while_it_is_small(small: ir.Model) ->
     assert (few.nodes, few.replays) == (5, True)
     many = shrink(small, steps, feeds_of(small), differs, replays=at_least(10))  # type: ignore[arg-type]
     assert (many.nodes, many.replays) == (2, False)
+
+
+def test_a_model_of_which_all_is_needed_is_tried_as_it_came(small: ir.Model) -> None:
+    """A command that judges models may hold on to names, order and free sizes of the whole."""
+
+    def picky(piece: ir.Model, values: Sequence[Value], feeds: Feeds) -> bool:
+        return interface(piece) == interface(small) and differs(piece, values, feeds)
+
+    piece = shrink(small, [step(small, "d", wrong)], feeds_of(small, batch=3), picky)
+    assert interface(piece.before) == interface(small)
+    assert (piece.nodes, piece.complete) == (len(Outline.of(small).nodes), True)
+    assert piece.feeds["x"].shape == (3, 3, 16, 16)
