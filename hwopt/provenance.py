@@ -56,6 +56,11 @@ def label_sources(model: ir.Model) -> None:
     for number, node in enumerate(model.graph):
         node.meta[SOURCES] = _read(node, SOURCES) or (label(node),)
         node.meta[SERIAL] = number
+        known = channels_of(node)
+        for value in node.outputs:
+            value.meta.pop(CHANNELS, None)
+            if value.name in known:
+                value.meta[CHANNELS] = known[value.name]
 
 
 def sources_of(node: ir.Node) -> tuple[str, ...]:
@@ -80,6 +85,19 @@ def channels_of(node: ir.Node) -> dict[str, Channels]:
     return {name: one for name, entry in written.items() if (one := _channels(entry)) is not None}
 
 
+def channels_since(before: Channels | None, after: Channels | None) -> Channels | None:
+    """What is left in `after` of what was left in `before`, both of them of one value of the input.
+
+    None where nothing was resized in between.
+    """
+    if before is None or after is None or before.axis != after.axis:
+        return after if before is None else None
+    if before.kept == after.kept:
+        return None
+    where = {entry: index for index, entry in enumerate(before.kept) if entry >= 0}
+    return Channels(after.axis, tuple(where.get(entry, -1) for entry in after.kept))
+
+
 def gone_of(model: ir.Model) -> dict[str, str]:
     """Labels of nodes of the input that no node stands for any more, and where they went."""
     return {name: str(why) for name, why in _object(model.graph.metadata_props.get(GONE, "{}")).items()}
@@ -91,11 +109,13 @@ def note_channels(value: ir.Value, axis: int, size: int, part: slice, kept: Sequ
     kept: indices into that part, for its new entries; -1: a new one.
     """
     known = value.meta.get(CHANNELS, Channels(axis, tuple(range(size))))
-    if known.axis == axis:
-        old = known.kept[part]
-        own = tuple(-1 if i < 0 else old[i] for i in kept)
-        whole = (*known.kept[: part.start], *own, *known.kept[part.stop :])
-        value.meta[CHANNELS] = Channels(axis, whole)
+    old = known.kept[part]
+    if known.axis != axis or len(old) <= max(kept, default=-1):  # a file said something wrong of it
+        value.meta.pop(CHANNELS, None)
+        return
+    own = tuple(-1 if i < 0 else old[i] for i in kept)
+    whole = (*known.kept[: part.start], *own, *known.kept[part.stop :])
+    value.meta[CHANNELS] = Channels(axis, whole)
 
 
 def write_sources(

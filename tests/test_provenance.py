@@ -27,6 +27,7 @@ from hwopt.provenance import (
     Before,
     Channels,
     channels_of,
+    channels_since,
     forget,
     gone_of,
     note_made,
@@ -248,6 +249,42 @@ def test_channels_say_what_is_left_of_every_tensor_and_in_which_order() -> None:
 def test_channels_that_are_resized_again_are_still_those_of_the_input() -> None:
     found = selected([*range(36), -1, -1], [37, 35, 36, 1])
     assert found["e"] == Channels(1, (-1, 35, -1, 1))
+
+
+def test_a_result_that_is_resized_again_counts_from_the_first_input() -> None:
+    """And a comparison of the two results finds one's channels in the other."""
+    model = source("classifier")
+    wide = first(model, "align_channels", "w16")
+    once = with_places(ir.from_proto(ir.to_proto(carry_out_steps(model, [wide]))))
+    fewer = next(v for v in offered(once) if v.pass_name == "prune_channels" and "s" in _resizes(once, v))
+    twice = ir.from_proto(ir.to_proto(carry_out_steps(once, [fewer])))
+    before, after = _channels_by_name(once), _channels_by_name(twice)
+    assert set(after["s"].kept) <= set(range(12)) | {-1}
+    between = channels_since(before["s"], after["s"])
+    assert between is not None
+    assert [before["s"].kept[i] for i in between.kept if i >= 0] == [i for i in after["s"].kept if i >= 0]
+    assert channels_since(None, after["s"]) == after["s"]
+    assert channels_since(before["s"], before["s"]) is None
+
+
+def _channels_by_name(model: ir.Model) -> dict[str, Channels]:
+    return {name: one for node in model.graph for name, one in channels_of(node).items()}
+
+
+def _resizes(model: ir.Model, value: Value) -> set[str]:
+    before, after = _channels_by_name(model), _channels_by_name(carry_out_steps(model, [value]))
+    return {name for name in after if after[name] != before.get(name)}
+
+
+@pytest.mark.parametrize("kept", [(0,), tuple(range(400)), (5,) * 36])
+def test_wrong_channels_in_a_file_break_no_rewrite(kept: tuple[int, ...]) -> None:
+    model = source("classifier").clone()
+    for node in model.graph:
+        told = {str(value.name): {"axis": 1, "channels": list(kept)} for value in node.outputs}
+        node.metadata_props[CHANNELS] = json.dumps(told)
+    for value in offered(model := with_places(model)):
+        if value.pass_name in ("align_channels", "prune_channels"):
+            carry_out_steps(model, [value])
 
 
 def test_a_tensor_with_the_same_channels_twice_loses_them_twice() -> None:

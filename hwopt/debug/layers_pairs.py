@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.nodes import is_op, label
-from hwopt.provenance import Channels, channels_of, rewrites_of, sources_of
+from hwopt.provenance import Channels, channels_of, channels_since, rewrites_of, sources_of
 
 BY_NAME = "name"
 BY_SOURCES = "sources"  # the nodes that make them: what `hwopt.sources` in the file says, or their names
@@ -52,7 +52,7 @@ def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
     taken = {pair.two for pair in found.values()}
     for left, right in _by_sources(one, two):
         if left not in found and right not in taken and str(right.name) not in names:
-            found[left] = Pair(left, right, BY_SOURCES, _resized(right))
+            found[left] = Pair(left, right, BY_SOURCES, _resized(left, right))
             taken.add(right)
     return Pairing(
         tuple(found[value] for value in ours if value in found),
@@ -65,11 +65,16 @@ def pair_tensors(one: ir.Model, two: ir.Model) -> Pairing:
 
 def _pair(one: ir.Value, same_name: ir.Value, stand_in: ir.Value | None) -> Pair:
     if stand_in is not None:
-        return Pair(one, stand_in, BY_SOURCES, _resized(stand_in))
-    return Pair(one, same_name, BY_NAME, _resized(same_name))
+        return Pair(one, stand_in, BY_SOURCES, _resized(one, stand_in))
+    return Pair(one, same_name, BY_NAME, _resized(one, same_name))
 
 
-def _resized(value: ir.Value) -> Channels | None:
+def _resized(one: ir.Value, two: ir.Value) -> Channels | None:
+    """Which of the first tensor's channels are left in the second; both may have been resized before."""
+    return channels_since(_channels(one), _channels(two))
+
+
+def _channels(value: ir.Value) -> Channels | None:
     producer = value.producer()
     return None if producer is None else channels_of(producer).get(str(value.name))
 
