@@ -58,7 +58,9 @@ class Value:
     places: structural ids (hwopt.places) of every node that the rewrite reads or edits.
     rewrite: edits the structure of the model it is handed, in place. It resolves `places`
         in that model and may run after any value of an earlier stage. Weights of LOSSY
-        values are initial ones only; repair fits them.
+        values are initial ones only; repair fits them. A tensor of the model that is still computed
+        keeps its name, and a name never passes to another value (`edit.fresh_name` gives new ones):
+        comparing tensor by tensor rests on that.
     parameters: what a reader of the plan wants to know; never needed to replay.
     strength: how much it takes away (a share, more is harsher), where the values of the pass
         within the choice differ in that alone; None where they do not.
