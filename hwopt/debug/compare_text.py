@@ -10,6 +10,7 @@ from hwopt.debug.layers import LayerGap, Layers, Maker
 
 SHOWN_TENSORS = 20
 SHOWN_NODES = 4
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 NOISY = 0.01  # an output that moves so much by itself tells little
 
 OUTPUT_HEADER = ("output", "largest difference", "limit", "mean", "SNR", "top-1", "where it is largest")
@@ -83,7 +84,7 @@ def output_row(output: OutputGap) -> list[str]:
 
 def layer_row(layer: LayerGap) -> list[str]:
     """A row under LAYER_HEADER."""
-    made = layer.two[-1:] or layer.one[-1:]
+    made = [maker for maker in layer.two or layer.one if maker.op not in _ROUNDING][-1:]
     return [
         layer.name if layer.name == layer.other else f"{layer.name} / {layer.other}",
         f"{layer.gap.max_rel:.2g}",

@@ -82,20 +82,35 @@ def _channels(value: ir.Value) -> Channels | None:
 def _stand_in(one: ir.Value, two: ir.Value, names: Collection[str]) -> ir.Value | None:
     """What took a value's place, where its name was left on a step on the way there; None where it was not.
 
-    A rewrite that puts a node behind another may do so. The nodes in between are its own, and what read
-    the value in the first model reads in the second what comes behind them.
+    A rewrite that puts a node behind another may do so: the nodes in between are its own, and what read the
+    value in the first model reads in the second what comes behind them. So does a quantiser, which takes an
+    activation in and rounds what is left.
     """
     readers, last = _readers(one), two
-    while _readers(last) != readers and not last.is_graph_output():
-        producer, uses = last.producer(), list(last.uses())
-        if producer is None or len(uses) != 1 or len(uses[0].node.outputs) != 1:
+    for node in () if _readers(two) == readers else _following(two, names):
+        if not is_op(node, "QuantizeLinear", "DequantizeLinear") and not _of_one_step(last.producer(), node):
             return None
-        following = uses[0].node.outputs[0]
-        own = set(rewrites_of(producer)) & set(rewrites_of(uses[0].node))
-        if not own or str(following.name) in names:
-            return None
-        last = following
-    return None if last is two or _readers(last) != readers else last
+        last = node.outputs[0]
+        if is_op(node, "DequantizeLinear"):
+            return last
+        if _readers(last) == readers and not is_op(node, "QuantizeLinear"):
+            return last
+    return None
+
+
+def _of_one_step(one: ir.Node | None, two: ir.Node) -> bool:
+    """Whether the same rewrite had its hand in both."""
+    return one is not None and not set(rewrites_of(one)).isdisjoint(rewrites_of(two))
+
+
+def _following(value: ir.Value, names: Collection[str]) -> Iterator[ir.Node]:
+    """The chain of nodes behind a value that have one reader and one output each, and no familiar names."""
+    while not value.is_graph_output() and len(value.uses()) == 1:
+        node = next(iter(value.uses())).node
+        if len(node.outputs) != 1 or str(node.outputs[0].name) in names:
+            return
+        yield node
+        value = node.outputs[0]
 
 
 def _readers(value: ir.Value) -> set[str]:

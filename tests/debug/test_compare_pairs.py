@@ -186,3 +186,33 @@ def test_tensors_that_were_renamed_are_found_by_the_nodes_that_make_them() -> No
     layers = compare_layers(one, bumped_nth(two, 2), X)
     assert layers.first is not None
     assert (layers.first.name, layers.first.other) == ("d", "other4")
+
+
+CLIPPED = """
+<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,4] x) => (float[N,4] y)
+<float zero = {0.0}, float six = {6.0}>
+{ a = Mul(x, x) c = Clip(a, zero, six) d = Neg(c) r = Clip(d, zero, six) y = Abs(r) }
+"""
+ROUNDED = """
+<ir_version: 8, opset_import: ["" : 13]>
+g (float[N,4] x) => (float[N,4] y)
+<float scale = {0.03125}, uint8 nought = {0}>
+{
+  c = Mul(x, x)
+  q = QuantizeLinear(c, scale, nought)
+  e = DequantizeLinear(q, scale, nought)
+  r = Neg(e)
+  s = QuantizeLinear(r, scale, nought)
+  f = DequantizeLinear(s, scale, nought)
+  y = Abs(f)
+}
+"""
+
+
+def test_what_a_quantiser_rounds_stands_for_the_activation_that_it_took_in() -> None:
+    """c was Clip's output; now it is Mul's, and the quantiser cuts at 0 and 255 / 32."""
+    x = np.array([[0.5, 1.0, -2.0, 2.25]], np.float32)
+    layers = compare_layers(parsed(CLIPPED), parsed(ROUNDED), {"x": x})
+    assert [(layer.name, layer.other) for layer in layers.tensors] == [("c", "e"), ("r", "f"), ("y", "y")]
+    assert layers.same  # all numbers are multiples of 1/32 below 6
