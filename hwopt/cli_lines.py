@@ -30,6 +30,7 @@ class Lines:
         self._counts: Counter[type[object]] = Counter()
         self._offered: dict[tuple[str, str], str] = {}
         self._kept: Estimate | None = None
+        self._writing = 0.0  # seconds in the steps of the pass that is running
 
     def of(self, event: trace.Event) -> Line | None:
         """The event's line; None for an event that needs none."""
@@ -62,23 +63,25 @@ class Lines:
     @_say.register
     def _pass_started(self, event: trace.PassStarted) -> None:
         self._counts.clear()
+        self._writing = 0.0
 
     @_say.register
     def _pass_done(self, event: trace.PassDone) -> Line:
         found, skipped = self._counts[trace.ValueFound], self._counts[trace.PlaceSkipped]
         steps = self._counts[trace.RewriteApplied]
+        level = 2 if found or skipped or steps else _EVERYTHING
         if event.phase == trace.FINDING:
             did = f"found {_count(found, 'value')}, skipped {_count(skipped, 'place')}"
-        else:
-            did = f"made {_count(steps, 'step')}, {_nodes(event.nodes_before, event.nodes_after)}"
-        level = 2 if found or skipped or steps else _EVERYTHING
-        return level, _line("pass", event.pass_name, f"{did}, {event.seconds:.3f}s")
+            return level, _line("pass", event.pass_name, f"{did}, {event.seconds:.3f}s")
+        did = f"made {_count(steps, 'step')}, {_nodes(event.nodes_before, event.nodes_after)}"
+        return level, _line("pass", event.pass_name, f"{did}, {self._writing:.3f}s")
 
     @_say.register
     def _step(self, event: trace.RewriteApplied) -> Line:
         what = _value(event.choice, event.value)
-        nodes = _nodes(event.nodes_before, event.nodes_after)
-        return 2, _line(f"step {event.step:>4}", event.pass_name, f"{what}  {nodes}")
+        self._writing += event.seconds
+        did = f"{_nodes(event.nodes_before, event.nodes_after)}  {1e3 * event.seconds:.1f} ms"
+        return 2, _line(f"step {event.step:>4}", event.pass_name, f"{what}  {did}")
 
     @_say.register
     def _model(self, event: trace.ModelMade) -> Line:
