@@ -66,7 +66,7 @@ def test_the_values_of_a_better_plan_are_for_who_reads_on() -> None:
 
 
 def test_a_value_is_held_against_keep_and_names_its_pass() -> None:
-    events = [
+    events: list[trace.Event] = [
         trace.ValueFound("fuse_ibn", CHOICE, "fused"),
         trace.ValuePriced(CHOICE, "keep", us(100.0)),
         trace.ValuePriced(CHOICE, "fused", us(40.0), 0.003),
@@ -82,7 +82,7 @@ def test_a_value_is_held_against_keep_and_names_its_pass() -> None:
 
 
 def test_a_pass_is_summed_up_and_one_that_found_nothing_is_kept_for_the_last_level() -> None:
-    events = [
+    events: list[trace.Event] = [
         trace.PassStarted("a"),
         trace.ValueFound("a", "c", "v"),
         trace.PlaceSkipped("a", "n", "r"),
