@@ -155,8 +155,8 @@ def bisect(
             **options,
         )
     seconds = perf_counter() - started
-    if hunt.case is not None and log:
-        (hunt.case.folder / LOG).write_text("".join(log), "utf-8")
+    if hunt.case is not None:
+        _write_log(hunt.case.folder / LOG, "".join(log))
     if as_json:
         print(json_text(encode(_as_json(hunt, seconds))), end="")
     else:
@@ -175,6 +175,13 @@ def _folder(output: Path | None, model: Path, force: bool) -> Path:
     if not folder.absolute().parent.is_dir():
         raise BadInput(f"{folder.parent} is not a folder: make it first")
     return folder
+
+
+def _write_log(path: Path, text: str) -> None:
+    """What the command of --check printed; an older file goes."""
+    path.unlink(missing_ok=True)
+    if text:
+        path.write_text(text, "utf-8")
 
 
 def _shown(text: str) -> None:

@@ -97,22 +97,27 @@ def test_a_pair_is_found_with_its_partner(hunt: Hunts) -> None:
     assert [partner.nodes for partner in found.partners] == [("e",)]
 
 
-def test_a_command_decides(hunt: Hunts, tmp_path: Path) -> None:
-    """The command objects to the bias that the third step splits off."""
+def test_a_command_decides(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The command objects to the bias that the third step splits off; what it prints is kept."""
     script = tmp_path / "check.py"
     script.write_text(
         "import sys\nprint('asked')\nsys.exit(3 if b'd.add' in open(sys.argv[1], 'rb').read() else 0)\n"
     )
-    said: list[str] = []
+    plug_in(monkeypatch, planted())
+    plan = plan_file(folder, lambda plan: plan)
+    told = ["bisect", str(folder / "model.onnx"), "--plan", str(plan), "--target", TARGET, "--json"]
     command = shlex.join([sys.executable, str(script)]) + " {model}"
-    found = hunt(Wanted(command=command, said=said.append), output=tmp_path / "case")
-    assert found.culprit is not None
-    assert (found.culprit.nodes, found.bisection.finding.kind) == (("d",), "command")
-    assert "exit code 3" in found.bisection.finding.reason
-    assert "asked" in said[0]
-    assert found.case is not None
-    assert found.case.nodes < 5
-    assert found.case.verified
+    assert main([*told, "--check", command, "-o", str(tmp_path / "case")]) == 1
+    found = json.loads(capfd.readouterr().out)
+    assert (found["culprit"]["nodes"], found["finding"]["kind"]) == (["d"], "command")
+    assert "exit code 3" in found["finding"]["reason"]
+    assert found["case"]["nodes"] < 5
+    assert found["case"]["verified"]
+    log = (tmp_path / "case" / "check.log").read_text()
+    assert log.count("asked") >= found["checks"]
+    assert log.count("# exit code 3") >= 1
 
 
 def test_a_command_that_likes_no_model_is_bad_input(hunt: Hunts) -> None:
