@@ -14,7 +14,7 @@ import pytest
 import hwopt
 from hwopt import trace
 from hwopt.choice import KEEP, Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.errors import RewriteFailed
+from hwopt.errors import BudgetNotMet, RewriteFailed
 from hwopt.estimate import Estimate
 from hwopt.nodes import convs
 from hwopt.places import place_of
@@ -159,6 +159,25 @@ def replayed(folder: Path, passes: tuple[Pass, ...], monkeypatch: pytest.MonkeyP
     path = folder / "all.plan.json"
     path.write_text(json_text(plan.to_json()), "utf-8")
     hwopt.optimize(folder / "model.onnx", target=TARGET, plan=path, refine=0, listeners=(heard,))
+
+
+def test_a_hard_limit_that_a_proposed_plan_breaks_is_told_of() -> None:
+    heard = Heard()
+    with pytest.raises(BudgetNotMet) as caught:
+        hwopt.optimize(classifier(), target=TARGET, refine=0, max_latency="1us", listeners=(heard,))
+    failed = heard.of(trace.CheckFailed)
+    assert {(event.check, event.where) for event in failed} == {("max_latency", "a plan of 0 values")}
+    figure = failed[0].detail.split()[0]
+    assert failed[0].detail == f"{figure} is over 1 (predicted)"
+    assert float(figure) == pytest.approx(before_us(), rel=1e-3)
+    assert "max_latency" in str(caught.value) or "--max-latency" in str(caught.value)
+
+
+def before_us() -> float:
+    """What counts of the unchanged classifier: the prediction with its spread."""
+    found = hwopt.optimize(classifier(), target=TARGET, refine=0).report.before.latency_us
+    assert isinstance(found, Estimate)
+    return found.value + found.spread
 
 
 def test_another_interface_is_told_of() -> None:
