@@ -65,9 +65,7 @@ class PassStarted:
 
 @dataclass(frozen=True)
 class PassDone:
-    """A pass has ended: seconds of wall-clock time, what listeners did meanwhile included, and the nodes
-    of the model before and after.
-    """
+    """A pass has ended: seconds of wall-clock time, with what listeners did; nodes before and after."""
 
     pass_name: str
     seconds: float
