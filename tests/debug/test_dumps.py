@@ -213,6 +213,20 @@ def test_a_run_that_fails_leaves_its_dumps_and_says_where(
     holds(tmp_path / "d", folder / "folds.onnx")
 
 
+def test_a_run_that_goes_on_without_a_rewrite_is_a_second_attempt(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug_in(monkeypatch, planted(raising=1))
+    dumped(folder / "folds.onnx", tmp_path / "d", keep_going=True)
+    index = index_of(tmp_path / "d")
+    assert index["attempts"] == 2
+    assert [entry["attempt"] for entry in index["dumps"]] == [1, 1, 2]
+    assert index["ended"]["how"] == "delivered"
+    assert index["dumps"][1]["steps"] == index["dumps"][2]["steps"]
+    assert index["dumps"][2]["cost_before"] == index["dumps"][0]["cost_after"]
+    holds(tmp_path / "d", folder / "folds.onnx")
+
+
 @pytest.fixture
 def work(folder: Path) -> Work:
     return open_work(folder / "classifier.onnx", TARGET, settings(refine=0))
