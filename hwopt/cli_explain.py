@@ -168,6 +168,8 @@ def _show(found: Explanation) -> None:
         header = ["choice", "nodes", "values", "chosen", "fastest", "by itself"]
         cli_show.show_table(header, _list_rows(found))
         folds = sum(line.kind == _FOLD for line in found.listed)
+        if any(line.kind != _FOLD and not line.best for line in found.listed):
+            print("-: none of its values can be used in this run; name the choice to see their prices")
         print(f"and {folds} folds, exact and made before anything is decided (--json lists them)")
     for choice in found.choices:
         if choice.kind != _FOLD or len(found.choices) == 1:

@@ -12,7 +12,7 @@ from typing import Unpack
 
 from hwopt import __version__
 from hwopt.debug.explain_choice import ChoiceExplained, ChoiceLine, choice_explained, line
-from hwopt.debug.explain_nodes import NodesExplained, nodes_explained
+from hwopt.debug.explain_nodes import NodesExplained, nodes_explained, out_of_reach
 from hwopt.debug.explain_run import Run, decide_only
 from hwopt.errors import BadInput
 from hwopt.hints_names import Book, node_names
@@ -82,6 +82,8 @@ def answer(run: Run, asked: str) -> Explanation:
     family, _, rest = asked.partition(":")
     places = book.nodes.get(asked) or (book.nodes.get(rest, frozenset()) if family else frozenset())
     found = book.named(asked)
+    if not places and not found and (unseen := out_of_reach(run, asked)) is not None:
+        return replace(head, nodes=unseen)
     if not places:
         one = book.choice(asked, asked)
         return replace(

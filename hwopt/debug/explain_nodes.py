@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
 from hwopt.choice import Choice, Kind
 from hwopt.debug.explain_run import Run
 from hwopt.nodes import label
+from hwopt.places import has_place
 from hwopt.registry import all_passes
 from hwopt.report.build import skipped_rows
 from hwopt.report.decided import node_labels
@@ -51,6 +54,25 @@ def nodes_explained(run: Run, places: Collection[str], choice: Choice | None = N
         silent=() if whole else tuple(name for name in ran if name not in told),
         left_out=tuple(item.name for item in all_passes() if item.name not in ran),
     )
+
+
+def out_of_reach(run: Run, name: str) -> NodesExplained | None:
+    """A node of that name that no pass looks at, and why none does; None where there is none."""
+    graph = run.work.model.graph
+    reason = next((_why_unseen(node, graph) for node in graph.all_nodes() if name in _names(node)), "")
+    if not reason:
+        return None
+    return NodesExplained((name,), (SkippedRow("every pass", name, reason),), (), (), ())
+
+
+def _why_unseen(node: ir.Node, main: ir.Graph) -> str:
+    if node.graph is not main:
+        return "it stands in a branch or in the body of a loop: passes look at the main graph alone"
+    return "" if has_place(node) else "it is a constant: choices are about the nodes that read it"
+
+
+def _names(node: ir.Node) -> tuple[str, ...]:
+    return (label(node), *(value.name for value in node.outputs if value.name))
 
 
 def _offering(run: Run, places: Collection[str]) -> set[str]:

@@ -20,6 +20,7 @@ from hwopt.estimate import Estimate, Source
 from hwopt.report.schema import Missing
 from hwopt.settings import settings
 from hwopt.work import open_work
+from tests.graphs import model_of
 
 FIGURES = Path(__file__).parents[2] / "models" / "figures" / "figures.onnx"
 TARGET = "edge-npu"
@@ -162,6 +163,32 @@ def test_a_node_that_nothing_is_offered_for() -> None:
     assert found.nodes is not None
     assert found.nodes.silent == ("densify_depthwise",)
     assert "prune_channels" in found.nodes.left_out
+
+
+NESTED = """
+<ir_version: 8, opset_import: ["" : 13]>
+net (float[1,4,8,8] x, bool c) => (float[1,4,8,8] y) {
+  k = Constant<value = float {2.0}>()
+  m = Mul(x, k)
+  r = Relu(m)
+  y = If(c) <
+    then_branch = t () => (float[1,4,8,8] a) { a = Sigmoid(r) },
+    else_branch = e () => (float[1,4,8,8] b) { b = Tanh(r) }
+  >
+}
+"""
+
+
+def test_nodes_that_no_pass_looks_at() -> None:
+    run = decide_only(open_work(model_of(NESTED, {}), TARGET, settings(refine=0)))
+    for name, reason in (("a", "branch"), ("k", "constant")):
+        found = answer(run, name)
+        assert found.choices == ()
+        assert found.nodes is not None
+        assert [row.node for row in found.nodes.skipped] == [name]
+        assert reason in found.nodes.skipped[0].reason
+    with pytest.raises(BadInput, match="names no choice"):
+        answer(run, "nothing")
 
 
 def test_names_that_nobody_knows(run: Run) -> None:
