@@ -23,6 +23,7 @@ PAGE = (ROOT / "docs" / "debugging.md").read_text("utf-8")
 EXAMPLE = ROOT / "docs" / "examples" / "merge_pointwise"
 MODULE = "merge_pointwise"
 SECONDS = re.compile(r"\d+\.\d+ ?s\b")
+TOOK = re.compile(r"(^\[.*) \d+\.\d+ ms$")
 TINY = re.compile(r"\d(\.\d+)?e-\d+")  # what float rounding leaves depends on the machine
 LIMIT = re.compile(r"0\.0001\d*")  # it holds the model's own noise
 
@@ -96,7 +97,7 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 
 def normalised(line: str) -> str:
     """Without what differs between machines, and without the padding of tables."""
-    for pattern, instead in ((SECONDS, "#s"), (TINY, "#"), (LIMIT, "0.0001")):
+    for pattern, instead in ((TOOK, r"\1 # ms"), (SECONDS, "#s"), (TINY, "#"), (LIMIT, "0.0001")):
         line = pattern.sub(instead, line)
     return " ".join(line.split())
 
