@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TextIO
 
 from hwopt import trace
 from hwopt.cli_bar import bars
-from hwopt.cli_lines import Lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -34,6 +33,7 @@ _WORDS = {
     "verify": "verifying",
     "judge": "judging",
     "quantise": "quantising",
+    "write": "writing",
 }
 _WITH_BEST = ("search", "decide")  # lines that say what the best plan so far is
 
@@ -45,6 +45,8 @@ class LogListener:
     """
 
     def __init__(self, level: int, stream: TextIO) -> None:
+        from hwopt.cli_lines import Lines  # knows choices, and with them ONNX
+
         self._level = level
         self._stream = stream
         self._start = perf_counter()

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING, Protocol
 
 from hwopt.errors import BadInput, HwoptError
 from hwopt.estimate import Estimate
+
+if TYPE_CHECKING:
+    import onnx_ir as ir  # the command line's help needs no model
 
 FINDING = "find"
 REWRITING = "rewrite"
