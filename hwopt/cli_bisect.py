@@ -120,7 +120,7 @@ def bisect(
     log: list[str] = []
     started = perf_counter()
     with running(as_json, quiet) as listeners:
-        from hwopt.debug.bisect_judging import Wanted
+        from hwopt.debug.bisect_material import Material, Wanted
         from hwopt.debug.bisect_run import bisect_plan
         from hwopt.settings import Options
 
@@ -139,20 +139,17 @@ def bisect(
         )
         if seed is not None:
             options["seed"] = seed
+        said = _shown if debug_level() else log.append
+        wanted = Wanted(check, check_timeout, said, tolerance, inputs)
         hunt = bisect_plan(
             model,
-            target=target,
-            wanted=Wanted(check, check_timeout, _shown if debug_level() else log.append, tolerance, inputs),
+            Material(target, options, wanted, calib, labels, preprocess),
             output=folder,
-            calib=calib,
-            labels=labels,
-            preprocess=preprocess,
             most=max_checks,
             force=force,
             command=f"{command_line()} --no-case",
             tell=_silent if as_json or quiet else _tell,
             listeners=listeners,
-            **options,
         )
     seconds = perf_counter() - started
     if hunt.case is not None:

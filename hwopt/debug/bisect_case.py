@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,98 +10,102 @@ import onnx_ir as ir
 
 from hwopt.choice import Value
 from hwopt.debug.bisect import Bisection, Steps
-from hwopt.debug.case import Case, Story, found_anew, write_case
+from hwopt.debug.bisect_judging import Judging
+from hwopt.debug.case import Bisects, Case, Story, found_anew, write_case
 from hwopt.debug.checks import CRASH, REFUSED, Check, Finding, NumericCheck, Verdict
 from hwopt.debug.compare_inputs import Inputs
 from hwopt.debug.shrink import Fails, Piece, shrink
-from hwopt.debug.stepwise import Stepwise
 from hwopt.errors import PassFailed, RewriteFailed
+from hwopt.nodes import is_op
 from hwopt.rewrite import rewrite
 from hwopt.runtime import Feeds
 from hwopt.trace import Listeners
 from hwopt.work import Work
 
+_WHOLE = "fitted weights and limits on accuracy belong to the whole model: it was not shrunk"
+_NOT_SMALLEST = "the model could not be made as small as it might be"
+
 
 @dataclass(frozen=True)
 class Ground:
-    """What the search stood on.
+    """What was searched, how, and with what result.
 
-    made: the model of some steps; always: steps that must be there wherever a later one is. check: of a
-    model; None where only whole plans are judged. feeds: inputs that show what is wrong with a model. again:
-    whether a bisection of another model and plan, in files, ends with the same kind of failure. target,
-    options, command: for the line that reproduces it (`case.Story`); shapes: options that only the whole
-    model needs, since a piece has fixed shapes.
+    target: as `--target` was given; options: of `hwopt bisect`, for the check and its data; shapes: those
+    that the whole model alone needs, since a piece has fixed shapes; command: the line that asked for it.
     """
 
     work: Work
-    steps: Stepwise
-    made: Callable[[Steps], ir.Model]
-    check: Check | None
-    feeds: Callable[[ir.Model], Feeds]
-    again: Callable[[Path, Path], bool]
-    always: Steps = frozenset()
+    judging: Judging
+    found: Bisection
     target: str = ""
     options: tuple[str, ...] = ()
     shapes: tuple[str, ...] = ()
     command: str = ""
 
+    @property
+    def steps(self) -> Steps:
+        """The fewest steps that fail, with those that must be there wherever a later one is."""
+        fewest = frozenset(self.found.minimal)
+        return fewest | self.judging.always if fewest - self.judging.always else fewest
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """The values of these steps."""
+        return self.judging.steps.those(self.steps)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether weights of these steps are fitted to data."""
+        return bool(self.steps & self.judging.steps.lossy)
+
+    @property
+    def making(self) -> bool:
+        """Whether the failure is that the last step cannot be made."""
+        return self.found.finding.kind in (CRASH, REFUSED)
+
 
 def shrunk_case(
-    folder: Path,
-    found: Bisection,
-    ground: Ground,
-    force: bool,
-    listeners: Listeners = (),
+    folder: Path, ground: Ground, again: Bisects, force: bool, listeners: Listeners = ()
 ) -> tuple[Case, tuple[str, ...]]:
     """Writes the smallest failing model into the folder; notes say what a reader must know of it.
 
+    again: whether a bisection of another model and plan, in files, ends with the same kind of failure.
     Raises BadInput where a file is in the way.
     """
-    minimal = frozenset(found.minimal)
-    if minimal - ground.always:
-        minimal |= ground.always
-    values = ground.steps.those(minimal)
-    fails = _fails(ground, found.finding, values)
-    making = found.finding.kind in (CRASH, REFUSED)
-    if making or (not minimal & ground.steps.lossy and ground.check is not None):
-        options = ground.options
-        piece = _small(ground, minimal, values, fails, making, listeners)
-        notes = () if piece.complete else ("the model could not be made as small as it might be",)
+    fails, options = _fails(ground), ground.options
+    if ground.making or (ground.judging.check is not None and not ground.fitted):
+        piece = _small(ground, fails, listeners)
+        notes = () if piece.complete else (_NOT_SMALLEST,)
     else:
-        options = (*ground.options, *ground.shapes)
-        piece, notes = _whole(ground, minimal), (_WHOLE,)
-    numbers, told = tuple(sorted(minimal)), found.finding
-    story = Story(told.kind, told.reason, numbers, ground.target, options, ground.command)
-    bisects = None if isinstance(ground.check, NumericCheck) and not ground.options else ground.again
-    return write_case(folder, piece, values, ground.work, story, fails, force, bisects), notes
+        piece, notes, options = _whole(ground), (_WHOLE,), (*options, *ground.shapes)
+    if ground.making and not ground.fitted:
+        options = ()  # whatever the check, making the steps shows it
+    bisects = again if options else None
+    finding, numbers = ground.found.finding, tuple(sorted(ground.steps))
+    story = Story(finding.kind, finding.reason, numbers, ground.target, options, ground.command)
+    return write_case(folder, piece, ground.values, ground.work, story, fails, force, bisects), notes
 
 
-_WHOLE = "fitted weights and limits on accuracy belong to the whole model: it was not shrunk"
+def _small(ground: Ground, fails: Fails, listeners: Listeners) -> Piece:
+    model = ground.work.model if ground.making else ground.judging.made(ground.steps)
+    feeds, anew = ground.judging.feeds(model), found_anew(fails, ground.work)
+    return shrink(ground.work.model, ground.values, feeds, fails, listeners, replays=anew)
 
 
-def _small(
-    ground: Ground, minimal: Steps, values: Sequence[Value], fails: Fails, making: bool, listeners: Listeners
-) -> Piece:
-    feeds = ground.feeds(ground.work.model if making else ground.made(minimal))
-    return shrink(ground.work.model, values, feeds, fails, listeners, replays=found_anew(fails, ground.work))
+def _whole(ground: Ground) -> Piece:
+    before, after = ground.work.model, ground.judging.made(ground.steps)
+    nodes = sum(not is_op(node, "Constant") for node in before.graph)
+    return Piece(before, after, ground.judging.feeds(after), nodes, trials=0, complete=False, replays=True)
 
 
-def _whole(ground: Ground, minimal: Steps) -> Piece:
-    before, after = ground.work.model, ground.made(minimal)
-    feeds = ground.feeds(after)
-    nodes = sum(node.op_type != "Constant" for node in before.graph)
-    return Piece(before, after, feeds, nodes, trials=0, complete=False, replays=True)
-
-
-def _fails(ground: Ground, finding: Finding, values: Sequence[Value]) -> Fails:
+def _fails(ground: Ground) -> Fails:
     """The same kind of failure, in a piece of the model."""
-    if finding.kind in (CRASH, REFUSED):
-        return _BreaksDown(values[-1].pass_name, finding)
-    if isinstance(ground.check, NumericCheck):
-        return _Differs(ground.check, finding)
-    if ground.check is not None and not any(value.risk != "exact" for value in values):
-        return _FailsCheck(ground.check, finding)
-    return lambda piece, steps, feeds: True  # whole models, which a bisection of their own judges
+    check, finding = ground.judging.check, ground.found.finding
+    if ground.making:
+        return _BreaksDown(ground.values[-1].pass_name, finding)
+    if check is None or ground.fitted:
+        return lambda piece, steps, feeds: True  # whole models, which a bisection of their own judges
+    return _Differs(check, finding) if isinstance(check, NumericCheck) else _FailsCheck(check, finding)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import onnx_ir as ir
 
 from hwopt.debug.bisect import Steps
+from hwopt.debug.bisect_material import Wanted
 from hwopt.debug.checks import Check, Finding, NumericCheck
 from hwopt.debug.checks_command import command_check
 from hwopt.debug.checks_data import DropCheck, Fitter
@@ -28,21 +28,6 @@ _NO_CHECK = (
     "the plan has LOSSY steps, whose outputs differ by design: say what breaks it with --max-drop X, "
     "--max-divergence X, --tolerance X or --check 'COMMAND {model}'"
 )
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What decides, beside the limits on accuracy in the options; nothing: the comparison of numbers.
-
-    command: with {model} in it; `said` is handed what it prints. inputs: data for the comparison, in the
-    place of seeded noise.
-    """
-
-    command: str | None = None
-    timeout_s: float | None = None
-    said: Callable[[str], None] = lambda text: None
-    tolerance: float | None = None
-    inputs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -125,23 +110,6 @@ def _by_command(work: Work, steps: Stepwise, made: Callable[[Steps], ir.Model], 
         steps, lambda chosen: check(made(chosen)), made, check, lambda model: _first_feeds(work, wanted),
         sure=False,
     )  # fmt: skip
-
-
-def require_one_check(wanted: Wanted, limited: bool) -> None:
-    """Raises BadInput where two things would decide, or an option goes with none of them."""
-    given = [
-        name
-        for name, there in (
-            ("--check", wanted.command is not None),
-            ("--max-drop or --max-divergence", limited),
-            ("--tolerance", wanted.tolerance is not None),
-        )
-        if there
-    ]
-    if len(given) > 1:
-        raise BadInput(f"{given[0]} and {given[1]}: one check decides; leave one of them out")
-    if wanted.timeout_s is not None and wanted.command is None:
-        raise BadInput("--check-timeout goes with --check: give a command, or leave it out")
 
 
 def _inputs(work: Work, wanted: Wanted) -> list[Inputs]:

@@ -18,7 +18,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.choice import Value
-from hwopt.debug.bisect_judging import Wanted, judging_of
+from hwopt.debug.bisect_judging import judging_of
+from hwopt.debug.bisect_material import Wanted
 from hwopt.debug.case_files import appearing, npz_bytes
 from hwopt.debug.case_plan import found_anew as found_anew
 from hwopt.debug.case_plan import plan_in, steps_in

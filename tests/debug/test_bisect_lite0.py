@@ -9,9 +9,10 @@ from time import perf_counter
 
 import pytest
 
-from hwopt.debug.bisect_judging import Wanted
+from hwopt.debug.bisect_material import Material
 from hwopt.debug.bisect_run import Hunt, bisect_plan
 from hwopt.ir import load_model
+from hwopt.settings import Options
 from tests.planted import Which, plan_of_all, planted, plug_in
 
 DATA = os.environ.get("HWOPT_DATA")
@@ -31,9 +32,7 @@ def hunted(
     plan = folder / "plan.json"
     plan.write_text(plan_of_all(MODEL, "edge-npu", passes).text())
     begin = perf_counter()
-    found = bisect_plan(
-        MODEL, target="edge-npu", wanted=Wanted(), output=folder / "case", plan=plan, refine=0
-    )
+    found = bisect_plan(MODEL, Material("edge-npu", Options(plan=plan, refine=0)), output=folder / "case")
     return found, perf_counter() - begin
 
 

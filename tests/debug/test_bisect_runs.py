@@ -17,13 +17,13 @@ import pytest
 from hwopt.choice import KEEP, Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.cli import main
 from hwopt.debug.bisect import Checked, Outcome
-from hwopt.debug.bisect_judging import Wanted
+from hwopt.debug.bisect_material import Material, Wanted
 from hwopt.debug.bisect_run import Hunt, bisect_plan
 from hwopt.errors import BadInput
 from hwopt.ir import load_model
 from hwopt.places import place_of
 from hwopt.plan import Plan, read_plan
-from hwopt.settings import settings
+from hwopt.settings import Options, settings
 from hwopt.steps import find, plan_of
 from hwopt.target import Target
 from hwopt.work import open_work
@@ -44,6 +44,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def bisected(
+    folder: Path,
+    plan: Path,
+    wanted: Wanted | None = None,
+    output: Path | None = None,
+    calib: Path | None = None,
+    tell: Callable[[Checked], None] = lambda checked: None,
+    **options: Any,
+) -> Hunt:
+    given: Options = {"refine": 0, "plan": plan, **options}  # type: ignore[typeddict-item]
+    material = Material(TARGET, given, wanted or Wanted(), calib)
+    return bisect_plan(folder / "model.onnx", material, output=output, tell=tell)
+
+
 @pytest.fixture
 def hunt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hunts:
     """hunt(wanted, bug=where ...): bisects the plan of all values with the bug planted, in this process."""
@@ -55,14 +69,7 @@ def hunt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hunts:
         plug_in(monkeypatch, passes)
         plan = folder / "plan.json"
         plan.write_text(plan_of_all(folder / "model.onnx", TARGET, passes).text())
-        return bisect_plan(
-            folder / "model.onnx",
-            target=TARGET,
-            wanted=wanted or Wanted(),
-            output=output,
-            plan=plan,
-            refine=0,
-        )
+        return bisected(folder, plan, wanted or Wanted(), output)
 
     return run
 
@@ -168,7 +175,7 @@ def test_a_fold_that_breaks_down_ends_what_can_be_looked_at(
     assert len(plan.steps) == STEPS
     (tmp_path / "plan.json").write_text(plan.text())
     plug_in(monkeypatch, (BadFold(3),))
-    found = bisect_plan(folder / "model.onnx", target=TARGET, wanted=Wanted(), plan=tmp_path / "plan.json")
+    found = bisected(folder, tmp_path / "plan.json")
     assert found.culprit is not None
     assert (found.culprit.choice, found.bisection.planned, found.bisection.culprit) == ("fold-3", STEPS, 4)
     assert "ZeroDivisionError" in found.bisection.finding.reason
@@ -190,29 +197,27 @@ def lossy(folder: Path) -> Path:
     return plan
 
 
-def bisected(folder: Path, plan: Path, wanted: Wanted | None = None, **options: Any) -> Hunt:
-    return bisect_plan(
-        folder / "model.onnx", target=TARGET, wanted=wanted or Wanted(), plan=plan, refine=0,
-        calib=folder / "calib.npz", **options,
-    )  # fmt: skip
-
-
 def test_lossy_steps_need_a_check_that_can_judge_them(folder: Path, lossy: Path) -> None:
     with pytest.raises(BadInput, match="--max-drop X, --max-divergence X"):
-        bisected(folder, lossy)
+        bisected(folder, lossy, calib=folder / "calib.npz")
 
 
 def test_a_limit_on_divergence_names_the_step_that_goes_beyond_it(folder: Path, lossy: Path) -> None:
     heard: list[Checked] = []
-    everything = bisected(folder, lossy, max_divergence=0.0, tell=heard.append)
+    everything = bisected(folder, lossy, calib=folder / "calib.npz", max_divergence=0.0, tell=heard.append)
     assert everything.bisection.culprit == 1
     figures = {len(one.steps): float(one.finding.reason.split()[1].rstrip(",")) for one in heard}
     assert 0 < 2 * figures[1] < figures[2]
-    found = bisected(folder, lossy, max_divergence=(figures[1] + figures[2]) / 2)
+    found = bisected(folder, lossy, calib=folder / "calib.npz", max_divergence=(figures[1] + figures[2]) / 2)
     assert found.culprit is not None
     assert (found.culprit.step, found.culprit.choice) == (2, read_plan(lossy).steps[1].choice)
     assert found.bisection.finding.kind == "drop"
-    assert bisected(folder, lossy, max_divergence=1.01 * figures[2]).bisection.outcome == Outcome.PASSES
+    assert (
+        bisected(
+            folder, lossy, calib=folder / "calib.npz", max_divergence=1.01 * figures[2]
+        ).bisection.outcome
+        == Outcome.PASSES
+    )
 
 
 def test_a_command_sees_fitted_weights(folder: Path, lossy: Path, tmp_path: Path) -> None:
@@ -231,7 +236,10 @@ def test_a_command_sees_fitted_weights(folder: Path, lossy: Path, tmp_path: Path
     said: list[str] = []
     command = shlex.join([sys.executable, str(script)]) + " {model}"
     assert (
-        bisected(folder, lossy, Wanted(command=command, said=said.append)).bisection.outcome == Outcome.PASSES
+        bisected(
+            folder, lossy, Wanted(command=command, said=said.append), calib=folder / "calib.npz"
+        ).bisection.outcome
+        == Outcome.PASSES
     )
     assert float(said[0].splitlines()[1]) < 0.2
 
@@ -257,7 +265,7 @@ def test_what_does_not_belong_to_the_plan_is_refused(
     plug_in(monkeypatch, planted())
     plan = plan_file(folder, lambda plan: replace(plan, **edit))
     with pytest.raises(BadInput, match=why):
-        bisect_plan(folder / "model.onnx", target=TARGET, wanted=Wanted(), plan=plan, **options)
+        bisected(folder, plan, **options)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +283,7 @@ def test_checks_that_exclude_one_another_are_refused(
     plug_in(monkeypatch, planted())
     plan = plan_file(folder, lambda plan: plan)
     with pytest.raises(BadInput, match=why):
-        bisect_plan(folder / "model.onnx", target=TARGET, wanted=wanted, plan=plan, **options)
+        bisected(folder, plan, wanted, **options)
 
 
 def test_a_step_that_keeps_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +292,7 @@ def test_a_step_that_keeps_is_none(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     plug_in(monkeypatch, planted(wrong="d"))
     plan = plan_file(folder, first_kept)
-    found = bisect_plan(folder / "model.onnx", target=TARGET, wanted=Wanted(), plan=plan)
+    found = bisected(folder, plan)
     assert (found.bisection.planned, found.bisection.culprit) == (STEPS - 1, 2)
 
 
