@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from io import StringIO
 from itertools import count
@@ -87,6 +87,7 @@ class Canvas:
     figure: Figure
     axes: Axes
     width: Width
+    panels: tuple[Axes, ...]
     tips: dict[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=count)
 
@@ -96,6 +97,16 @@ class Canvas:
         mark.set_gid(name)
         self.tips[name] = text
 
+    def on(self, axes: Axes) -> Canvas:
+        """The same figure, drawn on in another of its panels."""
+        return replace(self, axes=axes)
+
+    def legend(self, handles: Sequence[Artist] | None = None) -> None:
+        """A legend above the chart, in as many columns as there is room for."""
+        found = self.axes.get_legend_handles_labels()[0] if handles is None else handles
+        columns = min(len(found), 5 if self.width == Width.WIDE else 2)
+        self.figure.legend(handles=list(found), loc="outside upper left", ncols=columns, fontsize=11)
+
     def svg(self, title: str) -> str:
         """The finished picture. title: what it shows, for those who cannot see it."""
         text = StringIO()
@@ -104,12 +115,26 @@ class Canvas:
 
 
 @contextmanager
-def canvas(width: Width, height: float) -> Iterator[Canvas]:
-    """An empty chart of that height in pixels."""
+def canvas(width: Width, height: float, panels: int = 1) -> Iterator[Canvas]:
+    """An empty chart of that height in pixels, with so many panels, one above the other."""
     with mpl.rc_context(_STYLE):
         size = (_SIZES[width] / PIXELS_PER_INCH, height / PIXELS_PER_INCH)
         figure = Figure(figsize=size, dpi=PIXELS_PER_INCH, layout="constrained")
-        yield Canvas(figure, figure.add_subplot(), width)
+        axes = tuple(figure.add_subplot(panels, 1, number + 1) for number in range(panels))
+        yield Canvas(figure, axes[0], width, axes)
+
+
+def unit_of(microseconds: float) -> tuple[float, str]:
+    """A unit for times up to this one: how many microseconds it has, and its name."""
+    return (1e3, "ms") if microseconds >= 1e3 else (1.0, "us")
+
+
+def shortened(name: str, letters: int) -> str:
+    """A long name with its middle left out: both ends tell more."""
+    if len(name) <= letters:
+        return name
+    head = (letters - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (letters - 1 - head) :]}"
 
 
 def _for_page(svg: str, title: str, tips: Mapping[str, str], width: Width) -> str:
@@ -119,7 +144,7 @@ def _for_page(svg: str, title: str, tips: Mapping[str, str], width: Width) -> st
         text = text.replace(ink.value, f"var({ink.variable})")
     for name, tip in tips.items():
         said = html.escape(tip)
-        mark = f'<g class="mark" tabindex="0" role="img" aria-label="{said}"><title>{said}</title>'
+        mark = f'<g class="mark" role="img" aria-label="{said}"><title>{said}</title>'
         text = text.replace(f'<g id="{name}">', mark)
     for pattern in (_METADATA, _STYLES, _NAMES, _FONTS):
         text = pattern.sub("", text)

@@ -1,0 +1,85 @@
+"""Bytes alive over the schedule, before and after, with the step that needs most and what lives there."""
+
+from __future__ import annotations
+
+from hwopt.report import words
+from hwopt.report.charts.canvas import Canvas, Ink, Width, canvas, shortened
+from hwopt.report.schema import Costs, Hardware, Missing, Report, SubgraphRow
+
+_HEIGHT = 190
+_NAMED = 3
+_LETTERS = {Width.WIDE: 40, Width.NARROW: 20}
+_NEAR = 1.6  # a capacity up to so many times the peak is worth a line
+
+
+def memory_chart(report: Report, width: Width) -> str:
+    """Two areas on one scale, one above the other where there is a result."""
+    after = report.after
+    sides: list[tuple[str, Ink, tuple[SubgraphRow, ...], Costs]] = [
+        ("before", Ink.BEFORE, report.subgraphs.before, report.before)
+    ]
+    if not isinstance(after, Missing):
+        sides.append(("after", Ink.AFTER, report.subgraphs.after, after))
+    most = max((_bytes(row) for _, _, rows, _ in sides for row in rows), default=0.0)
+    scale, unit = (1e6, "MB") if most >= 1e6 else (1e3, "KB")
+    with canvas(width, 40 + _HEIGHT * len(sides), len(sides)) as chart:
+        for axes, (name, ink, rows, costs) in zip(chart.panels, sides, strict=True):
+            part = chart.on(axes)
+            _area(part, rows, ink, scale, name)
+            _peak(part, costs, rows, scale, name, width)
+            _capacity(part, report.target.hardware, most, scale)
+            axes.set_ylim(0, 1.3 * most / scale)
+            axes.set_ylabel(f"{unit} alive, {name}")
+        chart.panels[-1].set_xlabel("step of the schedule")
+        return chart.svg("Memory over the schedule, before and after, with the step that needs most")
+
+
+def _bytes(row: SubgraphRow) -> float:
+    return 0.0 if isinstance(row.peak_bytes, Missing) else row.peak_bytes.value
+
+
+def _area(chart: Canvas, rows: tuple[SubgraphRow, ...], ink: Ink, scale: float, name: str) -> None:
+    """An area made of one column per step, so that each can be pointed at."""
+    heights = [_bytes(row) / scale for row in rows]
+    columns = chart.axes.bar(range(len(rows)), heights, width=1.0, color=ink.value, alpha=0.55, linewidth=0)
+    for step, (column, row) in enumerate(zip(columns, rows, strict=True)):
+        chart.tip(column, f"{name}, step {step + 1}: {row.nodes[0]}, {words.size(row.peak_bytes)} alive")
+    edges = [step - 0.5 for step in range(len(rows) + 1)]
+    chart.axes.stairs(heights, edges, color=ink.value, linewidth=1.4)
+    chart.axes.grid(axis="y")
+    chart.axes.margins(x=0.01)
+
+
+def _peak(
+    chart: Canvas, costs: Costs, rows: tuple[SubgraphRow, ...], scale: float, name: str, width: Width
+) -> None:
+    peak = costs.peak
+    if peak is None:
+        return
+    top = peak.live_bytes / scale
+    mark = chart.axes.plot(peak.subgraph, top, marker="v", color=Ink.ACCENT.value, markersize=8)
+    tensors = ", ".join(f"{t.name} {words.byte_count(t.bytes)}" for t in peak.tensors)
+    most, culprit = words.byte_count(peak.live_bytes), rows[peak.subgraph].nodes[0]
+    chart.tip(mark[0], f"peak {name}: {most} at {culprit}: {tensors}")
+    lines = [f"peak {most} at {shortened(culprit, _LETTERS[width])}"]
+    lines += [
+        f"{shortened(t.name, _LETTERS[width])} {words.byte_count(t.bytes)}" for t in peak.tensors[:_NAMED]
+    ]
+    left = peak.subgraph > len(rows) / 2
+    chart.axes.annotate(
+        "\n".join(lines), (peak.subgraph, top), xytext=(-10 if left else 10, 4), textcoords="offset points",
+        ha="right" if left else "left", va="center", fontsize=11, color=Ink.TEXT.value,
+    )  # fmt: skip
+
+
+def _capacity(chart: Canvas, hardware: Hardware | Missing, most: float, scale: float) -> None:
+    """How much the memory of the arena holds, where that is near enough to be seen."""
+    if isinstance(hardware, Missing):
+        return
+    arena = next(level for level in hardware.memories if level.name == hardware.arena)
+    if most and arena.bytes <= _NEAR * most:
+        chart.axes.axhline(arena.bytes / scale, color=Ink.ACCENT.value, linestyle="--", linewidth=1.2)
+        chart.axes.annotate(
+            f"{arena.name}: {words.byte_count(arena.bytes)}", (0, arena.bytes / scale),
+            xytext=(4, 3), textcoords="offset points", fontsize=11, color=Ink.ACCENT.value,
+        )  # fmt: skip
