@@ -20,6 +20,7 @@ from hwopt.estimate import Estimate, Source
 from hwopt.nodes import convs
 from hwopt.places import place_of
 from hwopt.report.schema import Missing
+from hwopt.search.problem import Objective
 from hwopt.settings import Options, settings
 from hwopt.target import Target
 from hwopt.work import open_work
@@ -167,6 +168,18 @@ def test_a_plan_that_is_no_better_or_not_there(run: Run) -> None:
     worse = fates(replace(run, decided=free), "form:conv-b7048e8bc9")["dense"]
     assert worse[0] == Fate.WORSE
     assert worse[1].startswith("not faster: +205 us on top of the plan")
+
+
+def test_reasons_speak_of_what_the_run_makes_small(run: Run) -> None:
+    free = replace(run.decided, assignment={}, dropped=())
+    told = {
+        objective: answer(replace(run, decided=replace(free, objective=objective)), BLOCK1).choices[0].reason
+        for objective in (Objective.LATENCY, Objective.MEMORY, Objective.SIZE)
+    }
+    assert told[Objective.LATENCY].startswith("dense would save 13.8 us by itself")
+    # 9 x 16 x 15 weights more than the depthwise convolution has, at a byte each
+    assert told[Objective.SIZE] == "no value is smaller in size: the best, dense, is +2.16 KB"
+    assert told[Objective.MEMORY] == "no value is smaller in memory: the best, dense, is +0 B"
 
 
 def test_with_data_damage_decides(tight: Run) -> None:
