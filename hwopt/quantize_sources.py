@@ -55,4 +55,5 @@ def _beside(node: ir.Node, own: Mapping[ir.Node, tuple[str, ...]]) -> tuple[str,
 
 
 def _channels(node: ir.Node, kept: Mapping[str, Channels]) -> dict[str, Channels]:
-    return {str(v.name): kept[v.name] for v in node.outputs if v.name in kept}
+    names = [str(value.name) for value in node.outputs]
+    return {name: kept[name] for name in names if name in kept}
