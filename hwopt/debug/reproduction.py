@@ -117,6 +117,8 @@ def _data(incident: Incident) -> Iterator[str]:
     ):
         if isinstance(given, str | Path):
             yield from (option, str(Path(given).resolve()))
+    if incident.work is not None and incident.work.settings.augment:
+        yield from ("--augment", str(incident.work.settings.augment))
 
 
 def _target(target: object) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import hwopt
@@ -200,6 +201,21 @@ def test_orders_that_cannot_be_kept_without_what_broke_say_why(
     hints.write_text('schema_version = 1\n[pin]\n"merge-1" = "one"\n', "utf-8")
     with pytest.raises(BadInput, match=r"merge-1 = one \(pass merge\) was left out: the pass broke down"):
         ran(monkeypatch, Merge(bugs=((1, faulty.raises),)), keep_going=True, hints=hints)
+
+
+def test_a_wrong_fold_below_a_plan_for_data_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    data = [{"x": rng.standard_normal((16, 12, 12)).astype(np.float32)} for _ in range(20)]
+    found = ran(
+        monkeypatch, Merge(bugs=((1, faulty.adds_one),), stage=Stage.CANONICALISE), keep_going=True, pairs=2,
+        calib=data, max_divergence=0.9, minimize="size", passes=["merge", "prune_channels"],
+    )  # fmt: skip
+    (one,) = found.left_out
+    assert one.choice == "merge-1"
+    kinds = [step.pass_name for step in found.plan.steps]
+    assert kinds.count("merge") == 1
+    assert "prune_channels" in kinds, "the plan has LOSSY steps"
+    assert json.loads(Path(one.folder, "error.json").read_text())["reproduce_tried"] is True
 
 
 def test_a_real_process_warns_and_says_0(hwopt: Hwopt, tmp_path: Path) -> None:
