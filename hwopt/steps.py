@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -12,7 +13,7 @@ from hwopt.cost.learned import Learned
 from hwopt.damage import FLOAT
 from hwopt.damage_tables import DamageTables
 from hwopt.decide import first_guess
-from hwopt.errors import BadInput, BudgetNotMet
+from hwopt.errors import BadInput, BudgetNotMet, RewriteFailed
 from hwopt.find import Canonical, canonicalise, find_choices
 from hwopt.finish import require_within
 from hwopt.harm import Harm, Judging
@@ -29,7 +30,7 @@ from hwopt.repair.saliency import annotate
 from hwopt.replay import is_lossy, plan_options, planned_folds
 from hwopt.replayed import planned_choices, replay, steps_priced
 from hwopt.resolution import changed_sizes, with_sizes
-from hwopt.rewrite import chosen_values
+from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem
 from hwopt.selection import canonical_with, only
 from hwopt.settle import Data, Settled, settle
@@ -172,14 +173,29 @@ def verify(
     require_same_interface(with_sizes(work.model, sizes), settled.model, listeners)
     seed = work.settings.seed
     if is_lossy(settled.decision.assignment, found.choices):
-        folded = differences(work.model, found.base, work.input_shapes, seed)
-        require_exact(folded, "canonicalising", listeners)
+        _require_exact_part(work, found, settled, listeners)
         if sizes:
             return settled, f"the size of {', '.join(sizes)} changed: see the accuracy"
         return settled, differences(work.model, settled.model, work.input_shapes, seed)
     changes = differences(work.model, settled.model, work.input_shapes, seed)
     require_exact(changes, "the plan", listeners)
     return settled, changes
+
+
+def _require_exact_part(work: Work, found: Found, settled: Settled, listeners: Listeners) -> None:
+    """Holds what is EXACT in a LOSSY plan against the input: its folds, and then its EXACT values, too.
+
+    Those that can only be written behind a LOSSY one are judged with it, by the data.
+    """
+    seed, part = work.settings.seed, found.base
+    require_exact(differences(work.model, part, work.input_shapes, seed), "canonicalising", listeners)
+    for value in chosen_values(found.choices, settled.decision.assignment):
+        if value.risk == Risk.EXACT:
+            with suppress(RewriteFailed):
+                part = rewrite(part, [value])
+    if part is not found.base:
+        changes = differences(work.model, part, work.input_shapes, seed)
+        require_exact(changes, "the plan's exact part", listeners)
 
 
 def make_plan(work: Work, found: Found, settled: Settled) -> Plan:

@@ -203,11 +203,14 @@ def test_orders_that_cannot_be_kept_without_what_broke_say_why(
         ran(monkeypatch, Merge(bugs=((1, faulty.raises),)), keep_going=True, hints=hints)
 
 
-def test_a_wrong_fold_below_a_plan_for_data_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stage", [Stage.CANONICALISE, Stage.FORM])
+def test_a_wrong_exact_step_of_a_plan_for_data_is_found(
+    monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
     rng = np.random.default_rng(1)
     data = [{"x": rng.standard_normal((16, 12, 12)).astype(np.float32)} for _ in range(20)]
     found = ran(
-        monkeypatch, Merge(bugs=((1, faulty.adds_one),), stage=Stage.CANONICALISE), keep_going=True, pairs=2,
+        monkeypatch, Merge(bugs=((1, faulty.adds_one),), stage=stage), keep_going=True, pairs=2,
         calib=data, max_divergence=0.9, minimize="size", passes=["merge", "prune_channels"],
     )  # fmt: skip
     (one,) = found.left_out
