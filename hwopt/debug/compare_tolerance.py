@@ -28,6 +28,11 @@ class Tolerance:
         """Whether the limit depends on how far the reference moves by itself."""
         return self.given is None
 
+    @property
+    def least(self) -> float:
+        """The limit of a tensor of floats that does not move by itself."""
+        return EXACT_TOLERANCE if self.given is None else self.given
+
     def limit(self, found: Gap, noise: float) -> float:
         """For this tensor. noise: how far it moves, as such a share, when every input moves by one ulp."""
         if self.given is not None:

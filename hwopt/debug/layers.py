@@ -33,9 +33,9 @@ class LayerGap:
     name: in the first; other: in the second; how: what pairs them. gap: statistics. limit, noise: shares of
     the largest magnitude; noise is 0 where nobody had to know it. own: how much of the difference (largest,
     over the largest magnitude) is left where the second model computes the tensor from what the first one
-    has: what its own nodes add; None where that could not be tried. one, two: the nodes that make it, from
-    the last tensors that both have. rewrites: what made the nodes of the second. channels: how many were
-    compared, where the second has others than the first.
+    has: what its own nodes add; None where it is within the limit anyway, or could not be had. one, two: the
+    nodes that make it, from the last tensors that both have. rewrites: what made the nodes of the second.
+    channels: how many were compared, where the second has others than the first.
     """
 
     name: str
@@ -114,8 +114,8 @@ def compare_layers(
         Side.of(one, feeds, [pair.one for pair in pairs]),
         Side.of(two, inputs_for(one, two, feeds), [pair.two for pair in pairs]),
     )
-    found = list(walk(*sides, pairs))
     allowed = Tolerance(tolerance)
+    found = list(walk(*sides, pairs, allowed.least))
     noise = _noise(sides[0], found, allowed)
     tensors = tuple(
         _layer(item, allowed, moved)

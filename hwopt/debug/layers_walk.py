@@ -1,8 +1,8 @@
 """Two models in lock-step, each run piece by piece; a pair of tensors is compared as soon as both are there.
 
 What is alive at a time is what later pieces still need. A tensor of the second model that is that of the
-first, bit by bit, is held once. Where the second model's piece reads something else than the first's, it is
-run once more on what the first computed: what is left of the difference then is its own part.
+first, bit by bit, is held once. Where a tensor differs and the second model's piece reads something else than
+the first's, the piece is run once more on what the first computed: what is left then is its own part.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Seen:
     """What was found at one pair.
 
     own: the gap that is left where the second model's piece reads what the first computed; None where that
-    could not be tried. pieces: of both models, whose nodes made it.
+    was not tried, or could not be. pieces: of both models, whose nodes made it.
     """
 
     pair: Pair
@@ -61,9 +61,12 @@ class Side:
         return cls(model, known, targets, plan_pieces(model, targets))
 
 
-def walk(one: Side, two: Side, pairs: Sequence[Pair]) -> Iterator[Seen | Unseen]:
-    """Every pair, in their order, which is that of the first model."""
-    states = _States(one, two, pairs)
+def walk(one: Side, two: Side, pairs: Sequence[Pair], trifle: float) -> Iterator[Seen | Unseen]:
+    """Every pair, in their order, which is that of the first model.
+
+    trifle: the largest difference, as a share of the largest magnitude, whose origin nobody asks for.
+    """
+    states = _States(one, two, pairs, trifle)
     for number, pair in enumerate(pairs):
         reason = states.advance_first(number)
         reason = states.advance_second(number) or reason
@@ -104,12 +107,15 @@ def last_uses(pieces: Sequence[Piece], targets: Sequence[ir.Value]) -> dict[ir.V
 class _States:
     """What both models have computed so far and what is still needed."""
 
-    def __init__(self, one: Side, two: Side, pairs: Sequence[Pair]) -> None:
-        self._one, self._two, self._pairs = one, two, pairs
+    def __init__(self, one: Side, two: Side, pairs: Sequence[Pair], trifle: float) -> None:
+        self._one, self._two, self._pairs, self._trifle = one, two, pairs, trifle
         self._first, self._second = dict(one.feeds), dict(two.feeds)
         self._pair_of = {pair.two: pair for pair in pairs}
         self._alike = set(two.feeds)  # values of the second model that are those of the first, bit by bit
-        self._own: Array | None = None  # the second model's tensor, computed from what the first one has
+        self._found: Gap | None = None
+        self._own: Gap | None = (
+            None  # where the second model's tensor is computed from what the first one has
+        )
         self._last_second = last_uses(two.pieces, two.targets)
         self._last_first = last_uses(one.pieces, one.targets)
         for number, piece in enumerate(two.pieces):
@@ -129,15 +135,17 @@ class _States:
 
     def advance_second(self, number: int) -> str:
         """Runs the second model up to this pair. Why it cannot, or ""."""
-        piece, wanted, self._own = self._two.pieces[number], self._pairs[number].two, None
+        piece, pair = self._two.pieces[number], self._pairs[number]
+        wanted, self._found, self._own = pair.two, None, None
         try:
             if piece.makes:
                 runner = Runner(self._two.model, piece, self._second)
-                made = runner.run(self._second)
-                reads = self._as_first_has(piece) if wanted in piece.makes else None
-                if reads is not None:
-                    self._own = runner.run(reads)[wanted]
-                self._second |= made
+                self._second |= runner.run(self._second)
+                if wanted in piece.makes and pair.one in self._first:
+                    self._found = self._gap(pair, self._second[wanted])
+                    far = self._found.max_rel > self._trifle
+                    reads = self._as_first_has(piece) if far else None
+                    self._own = None if reads is None else self._gap(pair, runner.run(reads)[wanted])
         except PieceFailed as error:
             return f"in the second model: {error}"
         if wanted not in self._second and (fixed := constant_array(wanted)) is not None:
@@ -164,20 +172,21 @@ class _States:
         """The statistics of this pair."""
         pair, pieces = self._pairs[number], (self._one.pieces[number], self._two.pieces[number])
         ours, theirs = self._first[pair.one], self._second[pair.two]
-        found = gap(*alike_channels(ours, theirs, pair.channels))
+        found = self._found or self._gap(pair, theirs)
         made_here = pair.two in pieces[1].makes or constant(pair.two) is not None
-        own = found if made_here and all(value in self._alike for value in pieces[1].reads) else None
-        if self._own is not None:
-            own = gap(*alike_channels(ours, self._own, pair.channels))
+        same_reads = made_here and all(value in self._alike for value in pieces[1].reads)
+        own = found if same_reads else self._own
         whole = pair.channels is None and ours.shape == theirs.shape and ours.dtype == theirs.dtype
         if whole and not found.different:
             self._alike.add(pair.two)
             self._second[pair.two] = ours
         return Seen(pair, found, own, pieces)
 
+    def _gap(self, pair: Pair, theirs: Array) -> Gap:
+        return gap(*alike_channels(self._first[pair.one], theirs, pair.channels))
+
     def forget(self, number: int) -> None:
         """Lets go of what no later pair needs."""
-        self._own = None
         let_go(self._first, self._last_first, number)
         let_go(self._second, self._last_second, number)
 

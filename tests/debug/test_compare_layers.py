@@ -183,7 +183,7 @@ def test_only_what_is_still_needed_is_held(monkeypatch: pytest.MonkeyPatch) -> N
         forget(self, number)
 
     monkeypatch.setattr(_States, "forget", looked_at)
-    assert len(list(walk(sides[0], sides[1], pairs))) == 41
+    assert len(list(walk(sides[0], sides[1], pairs, 1e-4))) == 41
     assert max(held) <= 3  # a tensor that is the same in both models is held once
 
 
