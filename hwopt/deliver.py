@@ -14,6 +14,7 @@ from hwopt.assess import Assessment
 from hwopt.errors import RewriteFailed
 from hwopt.ir import load_model, save_model
 from hwopt.ir.checker import check_file
+from hwopt.ir.external import EXTERNAL
 from hwopt.report.write import OutputFiles, Stage, staged
 from hwopt.settle import Settled
 from hwopt.verify import differences, require_exact, require_same_interface
@@ -46,8 +47,8 @@ def write_model(work: Work, settled: Settled, path: Path) -> str:
 
 
 def has_external_data(model: ir.Model) -> bool:
-    """Whether some weights lie in files of their own: a copy of the ONNX file alone would miss them."""
-    return any(
+    """Whether some weights lay in files of their own: a copy of the ONNX file alone would miss them."""
+    return bool(model.graph.meta.get(EXTERNAL)) or any(
         isinstance(value.const_value, ir.ExternalTensor) for value in model.graph.initializers.values()
     )
 

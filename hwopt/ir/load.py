@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hwopt.errors import BadInput
 from hwopt.ir.checker import CHECK_FAILED, check_file
-from hwopt.ir.external import embed_external_data
+from hwopt.ir.external import EXTERNAL, embed_external_data
 
 OLDEST_OPSET = 7
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
@@ -32,12 +32,14 @@ def load_model(path: Path) -> ir.Model:
     path = Path(path)
     proto = _parse(path)
     _check_opsets(proto, path)
-    embed_external_data(proto, path.parent)
+    external = embed_external_data(proto, path.parent)
     objection = check_file(path)
     model = _deserialise(proto, path)
     _make_weights_constant(model)
     if objection is not None:
         model.graph.meta[CHECK_FAILED] = objection
+    if external:
+        model.graph.meta[EXTERNAL] = True
     return model
 
 
