@@ -122,8 +122,8 @@ def _bug(error: Exception, arguments: Sequence[str]) -> HwoptError:
     failure = error if isinstance(error, HwoptError) else InternalError(error)
     if REPRODUCER not in failure.details:
         try:
-            from hwopt.debug.incident import Asked, Incident
-            from hwopt.debug.reproducer import with_folder
+            from hwopt.debug.faults.incident import Asked, Incident
+            from hwopt.debug.faults.reproducer import with_folder
 
             with_folder(failure, Incident(error, Asked(shlex.join(["hwopt", *arguments]))))
         except Exception:  # what cannot even be imported may be the very bug

@@ -34,8 +34,8 @@ from hwopt.errors import BadInput
 from hwopt.report.jsonable import JsonObject, encode, json_text
 
 if TYPE_CHECKING:
-    from hwopt.debug.bisect import Checked
-    from hwopt.debug.bisect_run import Hunt, StepInfo
+    from hwopt.debug.bisect.run import Hunt, StepInfo
+    from hwopt.debug.bisect.search import Checked
 
 LOG = "check.log"
 _LISTED = 8
@@ -120,8 +120,8 @@ def bisect(
     log: list[str] = []
     started = perf_counter()
     with running(as_json, quiet) as listeners:
-        from hwopt.debug.bisect_material import Material, Wanted
-        from hwopt.debug.bisect_run import bisect_plan
+        from hwopt.debug.bisect.material import Material, Wanted
+        from hwopt.debug.bisect.run import bisect_plan
         from hwopt.settings import Options
 
         options = Options(

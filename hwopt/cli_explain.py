@@ -52,11 +52,11 @@ from hwopt.report.jsonable import encode, json_text
 from hwopt.report.schema import Missing
 
 if TYPE_CHECKING:
-    from hwopt.debug.explain import Explanation
-    from hwopt.debug.explain_choice import ChoiceExplained
-    from hwopt.debug.explain_nodes import NodesExplained
-    from hwopt.debug.explain_quotes import Change
-    from hwopt.debug.explain_values import ValueExplained
+    from hwopt.debug.explain.answer import Explanation
+    from hwopt.debug.explain.choice import ChoiceExplained
+    from hwopt.debug.explain.nodes import NodesExplained
+    from hwopt.debug.explain.quotes import Change
+    from hwopt.debug.explain.values import ValueExplained
 
 _FOLD = "canonical"
 _SHOWN = 6  # nodes, or choices, in one line
@@ -117,7 +117,7 @@ def explain(
     if metric is not None:
         sys.path.append("")  # as in `hwopt optimize`
     with running(as_json, quiet) as listeners:
-        from hwopt.debug.explain import explain as run
+        from hwopt.debug.explain.answer import explain as run
 
         found = run(
             model,

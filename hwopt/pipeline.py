@@ -11,10 +11,10 @@ from typing import Unpack
 import onnx_ir as ir
 
 from hwopt.assess import assess
-from hwopt.debug.dumps import Dumps, dumping
-from hwopt.debug.incident import Asked
-from hwopt.debug.keep_going import LeftOut, going_on, noted
-from hwopt.debug.reproducer import reproduced
+from hwopt.debug.dumps.listener import Dumps, dumping
+from hwopt.debug.faults.incident import Asked
+from hwopt.debug.faults.keep_going import LeftOut, going_on, noted
+from hwopt.debug.faults.reproducer import reproduced
 from hwopt.deliver import check_written, place_for, write_model
 from hwopt.errors import BudgetNotMet, PassFailed, RewriteFailed
 from hwopt.finish import in_precision, judged, tuned

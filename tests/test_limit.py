@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import hwopt
-from hwopt.debug.stepwise import Stepwise, steps_of_run
+from hwopt.debug.bisect.stepwise import Stepwise, steps_of_run
 from hwopt.errors import BadInput, BudgetNotMet
 from hwopt.find import canonicalise, with_places
 from hwopt.ir import load_model, model_bytes, save_model

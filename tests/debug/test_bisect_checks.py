@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.debug.checks import COMMAND, GOOD, INVALID, NUMERIC, NumericCheck, Verdict
-from hwopt.debug.checks_command import command_check
+from hwopt.debug.bisect.checks import COMMAND, GOOD, INVALID, NUMERIC, NumericCheck, Verdict
+from hwopt.debug.bisect.checks_command import command_check
 from hwopt.debug.compare_inputs import Inputs
 from hwopt.debug.compare_tolerance import Tolerance
 from hwopt.edit import set_constant

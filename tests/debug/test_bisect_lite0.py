@@ -9,8 +9,8 @@ from time import perf_counter
 
 import pytest
 
-from hwopt.debug.bisect_material import Material
-from hwopt.debug.bisect_run import Hunt, bisect_plan
+from hwopt.debug.bisect.material import Material
+from hwopt.debug.bisect.run import Hunt, bisect_plan
 from hwopt.ir import load_model
 from hwopt.settings import Options
 from tests.planted import Which, plan_of_all, planted, plug_in

@@ -16,9 +16,9 @@ import pytest
 
 from hwopt.choice import KEEP, Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.cli import main
-from hwopt.debug.bisect import Checked, Outcome
-from hwopt.debug.bisect_material import Material, Wanted
-from hwopt.debug.bisect_run import Hunt, bisect_plan
+from hwopt.debug.bisect.material import Material, Wanted
+from hwopt.debug.bisect.run import Hunt, bisect_plan
+from hwopt.debug.bisect.search import Checked, Outcome
 from hwopt.errors import BadInput
 from hwopt.ir import load_model
 from hwopt.places import place_of

@@ -12,9 +12,9 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Kind, Risk, Stage, Value
-from hwopt.debug.bisect import Bisection, Outcome, Prober, Steps, bisect
-from hwopt.debug.checks import CRASH, GOOD, NUMERIC, REFUSED, Finding, Verdict
-from hwopt.debug.stepwise import Stepwise
+from hwopt.debug.bisect.checks import CRASH, GOOD, NUMERIC, REFUSED, Finding, Verdict
+from hwopt.debug.bisect.search import Bisection, Outcome, Prober, Steps, bisect
+from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.errors import BadInput, RewriteFailed
 from tests.graphs import model_of
 

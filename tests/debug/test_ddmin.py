@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 
-from hwopt.debug.ddmin import ddmin
+from hwopt.debug.bisect.ddmin import ddmin
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 25])

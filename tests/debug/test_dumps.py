@@ -17,8 +17,8 @@ import pytest
 
 import hwopt
 from hwopt.choice import Value
-from hwopt.debug.dumps import EXACT, INITIAL, Dumps, dumping
-from hwopt.debug.dumps_files import file_name, with_shapes
+from hwopt.debug.dumps.files import file_name, with_shapes
+from hwopt.debug.dumps.listener import EXACT, INITIAL, Dumps, dumping
 from hwopt.errors import BadInput, PassFailed
 from hwopt.find import canonicalise
 from hwopt.inputs import random_feeds

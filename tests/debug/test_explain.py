@@ -8,13 +8,13 @@ import pytest
 
 import hwopt
 from hwopt.choice import KEEP, Risk
-from hwopt.debug.explain import Explanation, answer, explain
-from hwopt.debug.explain_choice import ChoiceExplained, row_of
-from hwopt.debug.explain_fates import Fate
-from hwopt.debug.explain_prices import difference
-from hwopt.debug.explain_quotes import Change
-from hwopt.debug.explain_run import Run, decide_only
-from hwopt.debug.explain_values import ValueExplained
+from hwopt.debug.explain.answer import Explanation, answer, explain
+from hwopt.debug.explain.choice import ChoiceExplained, row_of
+from hwopt.debug.explain.fates import Fate
+from hwopt.debug.explain.prices import difference
+from hwopt.debug.explain.quotes import Change
+from hwopt.debug.explain.run import Run, decide_only
+from hwopt.debug.explain.values import ValueExplained
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.report.schema import Missing
@@ -117,7 +117,7 @@ def test_a_change_in_the_plan_is_the_difference_of_two_whole_plans(run: Run) -> 
 
 def test_prices_made_for_the_answer_are_those_of_the_tables(run: Run) -> None:
     """LOSSY values are priced apart; EXACT ones in both ways, which must agree."""
-    from hwopt.debug.explain_prices import prices_apart
+    from hwopt.debug.explain.prices import prices_apart
 
     for id in (BLOCK1, "form:conv-b7048e8bc9", "width:809fe7ce9c"):
         choice = run.offered[id]

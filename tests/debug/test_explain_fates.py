@@ -11,10 +11,10 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import KEEP, Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.debug.explain import answer, explain
-from hwopt.debug.explain_fates import Fate
-from hwopt.debug.explain_quotes import Change
-from hwopt.debug.explain_run import Run, decide_only
+from hwopt.debug.explain.answer import answer, explain
+from hwopt.debug.explain.fates import Fate
+from hwopt.debug.explain.quotes import Change
+from hwopt.debug.explain.run import Run, decide_only
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
 from hwopt.nodes import convs

@@ -14,7 +14,7 @@ import pytest
 
 import hwopt
 from hwopt.choice import Stage
-from hwopt.debug.keep_going import MAX_WRONG
+from hwopt.debug.faults.keep_going import MAX_WRONG
 from hwopt.errors import BadInput, HwoptError, InternalError
 from hwopt.ir import model_bytes, save_model
 from hwopt.plan import read_plan

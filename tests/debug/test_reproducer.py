@@ -19,8 +19,8 @@ import pytest
 import hwopt
 from hwopt.choice import Stage
 from hwopt.cli import main
-from hwopt.debug.incident import Asked, Incident
-from hwopt.debug.reproducer import write_reproducer
+from hwopt.debug.faults.incident import Asked, Incident
+from hwopt.debug.faults.reproducer import write_reproducer
 from hwopt.errors import (
     BadInput,
     BudgetNotMet,
@@ -196,7 +196,7 @@ def test_an_input_that_is_a_file_is_named_and_copied_where_it_is_small(
     }  # fmt: skip
     assert (error.folder / "model.onnx").read_bytes() == path.read_bytes()
 
-    monkeypatch.setattr("hwopt.debug.reproducer.SMALL_BYTES", 100)
+    monkeypatch.setattr("hwopt.debug.faults.reproducer.SMALL_BYTES", 100)
     error = failed(monkeypatch, "wrong", model=path)
     assert error.folder is not None
     assert not (error.folder / "model.onnx").exists()
@@ -248,7 +248,7 @@ def test_ctrl_c_while_the_folder_is_written_ends_the_run(monkeypatch: pytest.Mon
     def pressed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hwopt.debug.reproducer.readme", pressed)
+    monkeypatch.setattr("hwopt.debug.faults.reproducer.readme", pressed)
     planted.plug_in(monkeypatch, (BUGS["wrong"],))
     with pytest.raises(Interrupted):
         hwopt.optimize(tower(), target=TARGET, refine=0)

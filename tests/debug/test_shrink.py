@@ -12,8 +12,8 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Kind, Risk, Value
-from hwopt.debug.shrink import MAX_TRIALS, shrink
-from hwopt.debug.shrink_cut import Outline
+from hwopt.debug.shrink.cut import Outline
+from hwopt.debug.shrink.search import MAX_TRIALS, shrink
 from hwopt.edit import set_constant
 from hwopt.errors import PassFailed
 from hwopt.find import with_places

@@ -16,9 +16,9 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Value
-from hwopt.debug.case import FILES, Case, Story, found_anew, write_case
-from hwopt.debug.shrink import Piece, shrink
-from hwopt.debug.stepwise import opened_untried
+from hwopt.debug.bisect.stepwise import opened_untried
+from hwopt.debug.shrink.case import FILES, Case, Story, found_anew, write_case
+from hwopt.debug.shrink.search import Piece, shrink
 from hwopt.errors import BadInput, PassFailed
 from hwopt.inputs import random_feeds
 from hwopt.ir import save_model

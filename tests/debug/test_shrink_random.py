@@ -11,10 +11,10 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import Value
-from hwopt.debug.shrink import shrink
-from hwopt.debug.shrink_cut import Nodes, Outline, cut
-from hwopt.debug.shrink_record import recording
-from hwopt.debug.shrink_sweep import thinned
+from hwopt.debug.shrink.cut import Nodes, Outline, cut
+from hwopt.debug.shrink.record import recording
+from hwopt.debug.shrink.search import shrink
+from hwopt.debug.shrink.sweep import thinned
 from hwopt.find import with_places
 from hwopt.inputs import random_feeds
 from hwopt.nodes import convs, label

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
-from hwopt.debug.checks import COMMAND, GOOD, INVALID, Finding, Verdict
+from hwopt.debug.bisect.checks import COMMAND, GOOD, INVALID, Finding, Verdict
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import save_model
 from hwopt.oracles.command_run import Finished, Overtime, Runner

@@ -18,16 +18,16 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.choice import Value
-from hwopt.debug.bisect_judging import judging_of
-from hwopt.debug.bisect_material import Wanted
-from hwopt.debug.case_files import appearing, npz_bytes
-from hwopt.debug.case_plan import found_anew as found_anew
-from hwopt.debug.case_plan import plan_in, steps_in
-from hwopt.debug.checks import CRASH, NUMERIC, REFUSED
+from hwopt.debug.bisect.checks import CRASH, NUMERIC, REFUSED
+from hwopt.debug.bisect.judging import judging_of
+from hwopt.debug.bisect.material import Wanted
+from hwopt.debug.bisect.stepwise import Broken, opened_untried
 from hwopt.debug.compare import compare_outputs
 from hwopt.debug.compare_data import given_inputs
-from hwopt.debug.shrink import Fails, Piece
-from hwopt.debug.stepwise import Broken, opened_untried
+from hwopt.debug.shrink.case_files import appearing, npz_bytes
+from hwopt.debug.shrink.case_plan import found_anew as found_anew
+from hwopt.debug.shrink.case_plan import plan_in, steps_in
+from hwopt.debug.shrink.search import Fails, Piece
 from hwopt.errors import RewriteFailed
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256, save_model

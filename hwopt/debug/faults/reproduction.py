@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hwopt.debug.incident import Incident, failed_step
-from hwopt.debug.objection import Objections
-from hwopt.debug.stepwise import steps_of_run
+from hwopt.debug.bisect.stepwise import steps_of_run
+from hwopt.debug.faults.incident import Incident, failed_step
+from hwopt.debug.faults.objection import Objections
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.plan import Plan
 from hwopt.price import draft, make_scene

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
-from hwopt.debug.shrink import Fails
+from hwopt.debug.shrink.search import Fails
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.find import canonicalise, find_choices, with_places
 from hwopt.places import has_place, place_of

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Choice
-from hwopt.debug.bisect import Steps
-from hwopt.debug.checks import DROP, Finding, Verdict
-from hwopt.debug.stepwise import Stepwise
+from hwopt.debug.bisect.checks import DROP, Finding, Verdict
+from hwopt.debug.bisect.search import Steps
+from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.decide import broken
 from hwopt.fits import fitted
 from hwopt.harm import WRITTEN_EFFORT, Harm

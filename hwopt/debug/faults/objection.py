@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Risk, Value
-from hwopt.debug.bisect import Prober, Steps, narrowed
-from hwopt.debug.checks import GOOD, INVALID, Finding, Verdict, invalid
-from hwopt.debug.stepwise import Stepwise
+from hwopt.debug.bisect.checks import GOOD, INVALID, Finding, Verdict, invalid
+from hwopt.debug.bisect.search import Prober, Steps, narrowed
+from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.errors import RewriteFailed, reason_of
 from hwopt.resolution import changed_sizes
 from hwopt.verify import differences_from, expected_of, require_exact

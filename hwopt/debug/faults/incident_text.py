@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.debug.incident import Incident
-from hwopt.debug.reproduction import Line
+from hwopt.debug.faults.incident import Incident
+from hwopt.debug.faults.reproduction import Line
 from hwopt.errors import PassFailed, RewriteFailed, reason_of
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.versions import versions

@@ -9,12 +9,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.choice import Value
-from hwopt.debug.bisect import Bisection, Steps
-from hwopt.debug.bisect_judging import Judging
-from hwopt.debug.case import Bisects, Case, Story, found_anew, write_case
-from hwopt.debug.checks import CRASH, REFUSED, Check, Finding, NumericCheck, Verdict
+from hwopt.debug.bisect.checks import CRASH, REFUSED, Check, Finding, NumericCheck, Verdict
+from hwopt.debug.bisect.judging import Judging
+from hwopt.debug.bisect.search import Bisection, Steps
 from hwopt.debug.compare_inputs import Inputs
-from hwopt.debug.shrink import Fails, Piece, shrink
+from hwopt.debug.shrink.case import Bisects, Case, Story, found_anew, write_case
+from hwopt.debug.shrink.search import Fails, Piece, shrink
 from hwopt.errors import PassFailed, RewriteFailed
 from hwopt.nodes import is_op
 from hwopt.rewrite import rewrite

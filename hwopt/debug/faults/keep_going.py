@@ -15,9 +15,9 @@ from typing import TypeVar
 import onnx_ir as ir
 
 from hwopt.choice import Pass, Risk, Skip, Value
-from hwopt.debug.incident import Asked, Incident, incident_of
-from hwopt.debug.objection import Objections, Wrong, first_wrong, wrong_alone
-from hwopt.debug.reproducer import with_folder
+from hwopt.debug.faults.incident import Asked, Incident, incident_of
+from hwopt.debug.faults.objection import Objections, Wrong, first_wrong, wrong_alone
+from hwopt.debug.faults.reproducer import with_folder
 from hwopt.errors import BadInput, BudgetNotMet, HwoptError, PassFailed, RewriteFailed, reason_of
 from hwopt.nodes import label
 from hwopt.partial import SoFar

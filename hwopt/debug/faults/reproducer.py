@@ -28,9 +28,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.debug.incident import Asked, Incident, incident_of
-from hwopt.debug.incident_text import facts, readme
-from hwopt.debug.reproduction import Line, reproduction
+from hwopt.debug.faults.incident import Asked, Incident, incident_of
+from hwopt.debug.faults.incident_text import facts, readme
+from hwopt.debug.faults.reproduction import Line, reproduction
 from hwopt.deliver import has_external_data
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, reason_of
 from hwopt.ir import model_bytes

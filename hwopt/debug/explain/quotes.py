@@ -9,8 +9,8 @@ from functools import cached_property
 from math import isclose
 
 from hwopt.choice import KEEP, Choice, Risk
-from hwopt.debug.explain_prices import Apart, difference
-from hwopt.debug.explain_run import Run
+from hwopt.debug.explain.prices import Apart, difference
+from hwopt.debug.explain.run import Run
 from hwopt.estimate import Estimate
 from hwopt.report.schema import Missing, Number
 from hwopt.scope import Assignment, Price, Problem, Scope, alone_price, combine, without_damage

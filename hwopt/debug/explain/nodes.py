@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Choice, Kind
-from hwopt.debug.explain_run import Run
+from hwopt.debug.explain.run import Run
 from hwopt.nodes import label
 from hwopt.places import has_place
 from hwopt.registry import all_passes

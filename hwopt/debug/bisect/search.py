@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from hwopt.debug.checks import CRASH, GOOD, INVALID, REFUSED, Finding, Verdict
-from hwopt.debug.ddmin import ddmin
-from hwopt.debug.stepwise import Broken, Stepwise
+from hwopt.debug.bisect.checks import CRASH, GOOD, INVALID, REFUSED, Finding, Verdict
+from hwopt.debug.bisect.ddmin import ddmin
+from hwopt.debug.bisect.stepwise import Broken, Stepwise
 from hwopt.errors import BadInput, RewriteFailed
 
 Steps = frozenset[int]

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.debug.dumps_diff import Look, changes
-from hwopt.debug.dumps_figures import Yardstick
-from hwopt.debug.dumps_files import UNWRITABLE, file_name, prepared, remove_if_empty, write_dump, write_index
-from hwopt.debug.dumps_index import SCHEMA_VERSION, Cost, Dump, DumpedStep, Ended, Index
+from hwopt.debug.dumps.diff import Look, changes
+from hwopt.debug.dumps.figures import Yardstick
+from hwopt.debug.dumps.files import UNWRITABLE, file_name, prepared, remove_if_empty, write_dump, write_index
+from hwopt.debug.dumps.index import SCHEMA_VERSION, Cost, Dump, DumpedStep, Ended, Index
 from hwopt.errors import BadInput
 from hwopt.repair.marks import fit_of
 from hwopt.trace import REWRITING, Event, Listeners, ModelMade, PassDone, RewriteApplied, StageStarted

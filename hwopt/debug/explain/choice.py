@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.choice import KEEP, Choice, Kind
-from hwopt.debug.explain_fates import Fate
-from hwopt.debug.explain_prices import difference, prices_apart
-from hwopt.debug.explain_quotes import Quotes
-from hwopt.debug.explain_run import Run
-from hwopt.debug.explain_values import ValueExplained, value_explained
+from hwopt.debug.explain.fates import Fate
+from hwopt.debug.explain.prices import difference, prices_apart
+from hwopt.debug.explain.quotes import Quotes
+from hwopt.debug.explain.run import Run
+from hwopt.debug.explain.values import ValueExplained, value_explained
 from hwopt.estimate import Estimate
 from hwopt.report.choices import choice_row, fold_rows
 from hwopt.report.decided import node_labels

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.shrink_cut import input_arrays
+from hwopt.debug.shrink.cut import input_arrays
 from hwopt.nodes import Array
 from hwopt.runtime import Feeds, Session, with_outputs
 

@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.choice import Value
-from hwopt.debug.shrink_cut import Nodes, Outline, cut
-from hwopt.debug.shrink_record import Tensors, recording
-from hwopt.debug.shrink_sizes import on_smaller_inputs
-from hwopt.debug.shrink_sweep import thinned
+from hwopt.debug.shrink.cut import Nodes, Outline, cut
+from hwopt.debug.shrink.record import Tensors, recording
+from hwopt.debug.shrink.sizes import on_smaller_inputs
+from hwopt.debug.shrink.sweep import thinned
 from hwopt.nodes import Array
 from hwopt.rewrite import carry_out_steps
 from hwopt.runtime import Feeds
@@ -62,7 +62,7 @@ def shrink(
     source: its nodes carry places; it is not edited. feeds: inputs of the source on which the whole fails.
     fails: handed a piece of the source that carries the same places, with static shapes. What it raises
     counts as "does not fail". replays: as `fails`, with the steps found anew in the piece
-    (`hwopt.debug.case.found_anew` makes it): a piece that fails by this, too, is preferred, unless it has
+    (`case.found_anew` makes it): a piece that fails by this, too, is preferred, unless it has
     10 nodes or more and is twice as large as need be. max_trials: how many pieces may be tried.
     """
     outline, budget = Outline.of(source), _Budget(max_trials)

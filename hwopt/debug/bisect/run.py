@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from hwopt.choice import Parameter, Value
-from hwopt.debug.bisect import Bisection, Checked, Outcome, Prober, bisect
-from hwopt.debug.bisect_case import Ground, shrunk_case
-from hwopt.debug.bisect_judging import judging_of
-from hwopt.debug.bisect_material import Material
-from hwopt.debug.case import Case
-from hwopt.debug.checks import Finding
-from hwopt.debug.stepwise import Stepwise, opened_untried
+from hwopt.debug.bisect.checks import Finding
+from hwopt.debug.bisect.judging import judging_of
+from hwopt.debug.bisect.material import Material
+from hwopt.debug.bisect.outcome import Ground, shrunk_case
+from hwopt.debug.bisect.search import Bisection, Checked, Outcome, Prober, bisect
+from hwopt.debug.bisect.stepwise import Stepwise, opened_untried
+from hwopt.debug.shrink.case import Case
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
 from hwopt.steps import Found

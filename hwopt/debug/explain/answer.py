@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Unpack
 
 from hwopt import __version__
-from hwopt.debug.explain_choice import ChoiceExplained, ChoiceLine, choice_explained, line
-from hwopt.debug.explain_nodes import NodesExplained, nodes_explained, out_of_reach
-from hwopt.debug.explain_run import Run, decide_only
+from hwopt.debug.explain.choice import ChoiceExplained, ChoiceLine, choice_explained, line
+from hwopt.debug.explain.nodes import NodesExplained, nodes_explained, out_of_reach
+from hwopt.debug.explain.run import Run, decide_only
 from hwopt.errors import BadInput
 from hwopt.hints_names import Book, node_names
 from hwopt.report.build import target_info

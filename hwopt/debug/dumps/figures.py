@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from hwopt.debug.dumps_index import Cost, Output
+from hwopt.debug.dumps.index import Cost, Output
 from hwopt.verify import EXACT_TOLERANCE, OWN_NOISE, Difference, Sample, differences_from, expected_of
 from hwopt.work import Work
 

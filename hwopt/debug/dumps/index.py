@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwopt.debug.dumps_diff import Changes
+from hwopt.debug.dumps.diff import Changes
 from hwopt.estimate import Estimate
 
 SCHEMA_VERSION = 1

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hwopt.choice import KEEP, Parameter, Risk
-from hwopt.debug.explain_fates import NO_DATA, Fate, fate_of
-from hwopt.debug.explain_quotes import Change, Quotes
+from hwopt.debug.explain.fates import NO_DATA, Fate, fate_of
+from hwopt.debug.explain.quotes import Change, Quotes
 from hwopt.estimate import Estimate, Source
 from hwopt.report.choices import value_row
 from hwopt.report.reasons import dominated_by

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from hwopt.debug.bisect import Steps
-from hwopt.debug.bisect_material import Wanted
-from hwopt.debug.checks import Check, Finding, NumericCheck
-from hwopt.debug.checks_command import command_check
-from hwopt.debug.checks_data import DropCheck, Fitter
+from hwopt.debug.bisect.checks import Check, Finding, NumericCheck
+from hwopt.debug.bisect.checks_command import command_check
+from hwopt.debug.bisect.checks_data import DropCheck, Fitter
+from hwopt.debug.bisect.material import Wanted
+from hwopt.debug.bisect.search import Steps
+from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.debug.compare_data import given_inputs
 from hwopt.debug.compare_inputs import Inputs, generated_inputs, one_line
 from hwopt.debug.compare_tolerance import Tolerance
-from hwopt.debug.stepwise import Stepwise
 from hwopt.errors import BadInput
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate

@@ -1,0 +1,1 @@
+"""Which step of a plan breaks a check."""

@@ -1,0 +1,1 @@
+"""The model after each pass, and what changed."""

@@ -1,0 +1,1 @@
+"""One choice: all its values, and what became of each."""

@@ -1,0 +1,1 @@
+"""What broke: a folder that shows it again, or a run that goes on without it."""
