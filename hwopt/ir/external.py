@@ -11,8 +11,6 @@ import onnx_ir as ir
 from hwopt.errors import BadInput
 
 EXTERNAL = "hwopt.external_data"  # key in graph.meta: some weights came out of files of their own
-    "hwopt.external_data"  # key in graph.meta: the file that was read is nothing without others beside it
-)
 
 
 def embed_external_data(proto: onnx.ModelProto, folder: Path) -> bool:
