@@ -45,7 +45,7 @@ test-slow: $(READY)
 
 # The JSON Schema of OUT.report.json, from the code.
 schema: $(READY)
-	$(BIN)/python -c "from hwopt.report.read import report_schema; \
+	$(BIN)/python -c "from hwopt.report.json_schema import report_schema; \
 	from hwopt.report.jsonable import json_text; print(json_text(report_schema()), end='')" > docs/report.schema.json
 
 lint: $(READY)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from hwopt import __version__
 from hwopt.assess import OracleAnswer
+from hwopt.report.asked import settings_asked
 from hwopt.report.build import model_info, target_info
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.schema import (
@@ -47,6 +48,8 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
         search=nothing,
         timings_s=timings.to_json(),
         notes=(*trust_notes(work, work.before), *_notes(answer)),
+        settings=settings_asked(work.settings),
+        calibration=nothing,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
 
@@ -15,6 +16,7 @@ from hwopt.decide import broken
 from hwopt.ir import Port, interface
 from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
+from hwopt.report.asked import calibration_info, settings_asked
 from hwopt.report.choices import choice_rows
 from hwopt.report.figures import costs, hardware, left_out, oracle_costs, subgraph_rows
 from hwopt.report.findings import Findings
@@ -29,6 +31,7 @@ from hwopt.report.schema import (
     OracleProof,
     Outcome,
     OutputDifference,
+    PassRow,
     Report,
     SearchInfo,
     SkippedRow,
@@ -70,7 +73,9 @@ def build_report(findings: Findings) -> Report:
         pareto=pareto_rows(settled.decision),
         timings_s=findings.timings.to_json(),
         notes=notes(findings),
-        passes=findings.passes.rows(findings.unchanged),
+        passes=pass_rows(findings),
+        settings=settings_asked(work.settings),
+        calibration=calibration_info(work),
     )
 
 
@@ -83,7 +88,15 @@ def target_info(work: Work) -> TargetInfo:
     """The accelerator."""
     target = work.target
     config, machine = target.config_hash, hardware(target)
-    return TargetInfo(target.name, target.oracle.name, target.precision, config, machine)
+    pinned = "" if target.cost_model is None else target.cost_model.sha256
+    return TargetInfo(target.name, target.oracle.name, target.precision, config, machine, pinned)
+
+
+def pass_rows(findings: Findings) -> tuple[PassRow, ...]:
+    """What each pass did, and what it is for."""
+    summaries = {item.name: item.summary for item in findings.work.passes}
+    rows = findings.passes.rows(findings.unchanged)
+    return tuple(replace(row, summary=summaries.get(row.name, "")) for row in rows)
 
 
 def skipped_rows(skipped: Iterable[Skip]) -> tuple[SkippedRow, ...]:

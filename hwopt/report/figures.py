@@ -9,6 +9,7 @@ from hwopt.assess import Assessment, OracleAnswer, Part, op_of
 from hwopt.estimate import Estimate, Source
 from hwopt.memory import weight_bytes
 from hwopt.nodes import label
+from hwopt.oracles.spread import NOISE
 from hwopt.provenance import sources_of
 from hwopt.report.schema import (
     Costs,
@@ -112,10 +113,12 @@ def oracle_costs(answer: OracleAnswer) -> OracleCosts:
     """The oracle's own words on a whole model."""
     if answer.measurement is None:
         return OracleCosts(Missing(answer.reason), Missing(answer.reason))
-    peak = answer.measurement.peak_bytes
+    found = answer.measurement
+    peak, noise = found.peak_bytes, found.details.get(NOISE, 0.0)
     return OracleCosts(
-        Estimate(answer.measurement.latency_us, 0.0, answer.source),
+        Estimate(found.latency_us, noise * found.latency_us, answer.source),
         Missing("this oracle does not tell") if peak is None else Estimate(float(peak), 0.0, answer.source),
+        tuple(sorted(found.unpriced)),
     )
 
 

@@ -1,6 +1,6 @@
-"""OUT.report.json  -->  Report, and the JSON Schema of that file.
+"""OUT.report.json  -->  Report.
 
-Both are made by pydantic from the dataclasses of `hwopt.report.schema`, so neither can disagree with them.
+Made by pydantic from the dataclasses of `hwopt.report.schema`, so it cannot disagree with them.
 A report is data: reading one runs nothing. Keys that nobody knows are passed over, so that a report of a
 newer hwopt of the same schema version can be read.
 """
@@ -46,27 +46,12 @@ def from_json(table: JsonObject) -> Report:
     """The report that `to_json` made this of. Raises pydantic's ValidationError where it is none."""
     skipped = table.get("skipped", [])
     rows: list[Json] = [_renamed(row) for row in skipped] if isinstance(skipped, list) else []
-    return _adapter().validate_python({**table, "skipped": rows})
-
-
-def report_schema() -> JsonObject:
-    """The JSON Schema (draft 2020-12) of OUT.report.json."""
-    schema: JsonObject = _adapter().json_schema()
-    rows = schema["$defs"]
-    assert isinstance(rows, dict)
-    skipped = rows["SkippedRow"]
-    assert isinstance(skipped, dict)
-    properties, required = skipped["properties"], skipped["required"]
-    assert isinstance(properties, dict)
-    assert isinstance(required, list)
-    skipped["properties"] = {name.rstrip("_"): value for name, value in properties.items()}
-    skipped["required"] = [str(name).rstrip("_") for name in required]
-    head: JsonObject = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "hwopt report"}
-    return {**head, **{key: value for key, value in schema.items() if key != "title"}}
+    return report_adapter().validate_python({**table, "skipped": rows})
 
 
 @cache
-def _adapter() -> TypeAdapter[Report]:
+def report_adapter() -> TypeAdapter[Report]:
+    """What checks a report; built once, it takes a while."""
     return TypeAdapter(Report)
 
 

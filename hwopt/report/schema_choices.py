@@ -9,21 +9,20 @@ from hwopt.report.schema_costs import Figure
 
 @dataclass(frozen=True)
 class ValueRow:
-    """One value of a choice, *keep* included; figures are those of the choice's subgraphs.
-
-    damage: what the value does to the model's output, on calibration data that did not fit it.
-    dominated_by: another value of the choice that is never worse, wherever this one is possible; "" where
-    there is none.
-    """
+    """One value of a choice, *keep* included; figures are those of the choice's subgraphs."""
 
     name: str
     passes: tuple[str, ...]
+    """Who offers it; none for *keep*."""
     risk: str
+    """One of "exact", "lossy" and "retrain"."""
     latency_us: Figure
     peak_bytes: Figure
     weight_bytes: Figure
     damage: Figure
+    """What it does to the model's output, on calibration data that did not fit it."""
     dominated_by: str = ""
+    """A value of the choice that is never worse, wherever this one is possible; "" where there is none."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,14 @@ class ChoiceRow:
     """One choice, all its values, the one that was taken, and why."""
 
     id: str
+    """Derived from structure, not from names: it survives a re-export."""
     kind: str
+    """One of "canonical", "form", "width", "model", "input" and "weights"."""
     nodes: tuple[str, ...]
+    """Nodes that some value of it touches."""
     values: tuple[ValueRow, ...]
     chosen: str
+    """Name of the value that was taken; "keep" where nothing changed."""
     reason: str
 
 
@@ -49,18 +52,20 @@ class SkippedRow:
 
 @dataclass(frozen=True)
 class PassRow:
-    """What one pass did in the run.
-
-    values: how many it offered, of any risk; skipped: places that it had to leave when it looked last.
-    steps: of the delivered plan, with the nodes that went and came. Seconds of wall-clock time, over the
-    whole run: looking for places, and writing steps into the model, plans that were given up included.
-    """
+    """What one pass did in the run; seconds are of wall-clock time, plans that were given up included."""
 
     name: str
     values: int
+    """How many it offered, of any risk."""
     skipped: int
+    """Places that it had to leave when it looked last."""
     steps: int
+    """Of the delivered plan."""
     nodes_removed: int
     nodes_added: int
     finding_s: float
+    """Looking for places."""
     rewriting_s: float
+    """Writing steps into the model."""
+    summary: str = ""
+    """What it turns into what, in a line."""

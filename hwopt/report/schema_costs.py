@@ -9,9 +9,10 @@ from hwopt.estimate import Estimate
 
 @dataclass(frozen=True)
 class Missing:
-    """Stands where a figure would: why there is none."""
+    """Stands where a figure would: nobody has it."""
 
     unavailable: str
+    """Why there is none."""
 
 
 Figure = Estimate | Missing
@@ -20,10 +21,11 @@ Number = float | Missing  # a count or a ratio that has no spread of its own
 
 @dataclass(frozen=True)
 class Unpriced:
-    """An operator that the target cannot run or that nobody could price."""
+    """An operator that the target cannot run or that nobody could price; no latency counts it."""
 
     node: str
     op: str
+    """Its operator type."""
     reason: str
 
 
@@ -37,31 +39,35 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class PeakRow:
-    """The step of the schedule with most bytes alive.
-
-    subgraph: index into the rows; tensors: those that live then, largest first.
-    """
+    """The step of the schedule with most bytes alive."""
 
     subgraph: int
+    """Index into the subgraph rows of the same side, from 0."""
     live_bytes: int
     tensors: tuple[TensorRow, ...]
+    """The activations that live then, largest first."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What a model costs on the target. peak_bytes: arena of activations; weight_bytes: encoded weights.
-
-    peak: which step of the schedule needs most memory; None where the model has no steps.
-    """
+    """What a model costs on the target."""
 
     latency_us: Figure
+    """Sum over the subgraphs that have a price, in microseconds."""
     peak_bytes: Figure
+    """The arena of activations with its layout, weights not counted."""
     weight_bytes: Figure
+    """The weights as the target's encoder writes them, at the target's precision."""
     macs: Number
+    """Multiply-accumulate operations of one inference."""
     params: int
+    """Elements of all floating-point constants."""
     nodes: int
+    """Nodes of the ONNX graph."""
     unpriced: tuple[Unpriced, ...] = ()
+    """What has no price and is not part of the latency."""
     peak: PeakRow | None = None
+    """Which step of the schedule needs most memory; null where the model has no steps."""
 
 
 NO_PRICE = Missing("it has no price")
@@ -75,29 +81,35 @@ class RoofsRow:
     on_chip_us: float
     off_chip_us: float
     on_chip_bytes: int
+    """Bytes to and from the innermost memory."""
     off_chip_bytes: int
+    """Bytes to and from the outermost memory."""
 
 
 @dataclass(frozen=True)
 class SubgraphRow:
-    """One unit that the target runs. bound: what limits it ("compute", "on_chip", "off_chip", "").
-
-    peak_bytes: alive while it runs. sources: nodes of the input model that it comes from. utilisation: share
-    of the MAC array's peak that it uses.
-    """
+    """One unit that the target runs: an operator with the followers that it fuses."""
 
     id: str
+    """Short hash of its kinds, shapes, types and neighbours: equal subgraphs have one id."""
     kind: str
     engine: str | None
+    """Which of the target's engines runs it; null where none can."""
     nodes: tuple[str, ...]
+    """Nodes of the model on this side."""
     latency_us: Figure
     bound: str
+    """What limits it: "compute", "on_chip", "off_chip", or "" where nothing does."""
     peak_bytes: Figure
+    """Activations alive while it runs, whether it reads them or not."""
     sources: tuple[str, ...] = ()
+    """Nodes of the input model that it comes from."""
     macs: int = 0
     weight_bytes: int = 0
     utilisation: Number = NO_PRICE
+    """Share of the MAC array's peak that it uses, 0 to 1."""
     roofs: RoofsRow | None = None
+    """null where it computes nothing and moves nothing."""
 
 
 @dataclass(frozen=True)

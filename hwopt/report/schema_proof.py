@@ -8,35 +8,51 @@ from hwopt.report.schema_costs import Figure, Missing, Number
 
 
 @dataclass(frozen=True)
-class AccuracyRow:
-    """Accuracy at one precision, before and after; drop is before - after (positive: worse).
+class CalibrationInfo:
+    """The data that lossy rewrites were fitted and judged on."""
 
-    metric: "top1", "kl", "relative_error" ...; for a divergence `before` is 0 and `after` is it.
-    interval: 95%, of the drop. how: on which data, and how the fit was kept apart from it.
-    against: the precision of the input that `before` and the drop speak of.
-    """
+    fingerprint: str
+    """SHA-256 over the samples, their preprocessing and their labels."""
+    samples: int
+    folds: int
+    """Parts that the samples are dealt into: each is judged by fits on the others."""
+    labels: bool
+    """Whether every sample has one."""
+    copies: int = 0
+    """Variants of each sample, for fitting alone (`--augment`)."""
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """Accuracy in one metric at one precision, before and after."""
 
     metric: str
+    """One of "top1", "kl", "relative_error", "agreement" ..., or the name of the user's own."""
     precision: str
+    """Of the model that `after` speaks of."""
     before: Number
+    """0 for a divergence in fp32."""
     after: Number
+    """Of a divergence: how far the outputs are from the fp32 input's."""
     drop: Number
+    """before - after, positive where it is worse; for a divergence after - before."""
     interval: tuple[float, float] | Missing
+    """95%, of the drop."""
     samples: int
     how: str
+    """On which data, and how the fit was kept apart from it."""
     against: str = "fp32"
+    """The precision of the input that `before` and the drop speak of."""
 
 
 @dataclass(frozen=True)
 class OutputDifference:
-    """Largest difference of one output between input and written model (EXACT part of the plan).
-
-    max_rel: max_abs over the largest magnitude in the reference output.
-    """
+    """Largest difference of one output between input and written model (EXACT part of the plan)."""
 
     name: str
     max_abs: float
     max_rel: float
+    """max_abs over the largest magnitude in the reference output."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,8 @@ class OracleCosts:
 
     latency_us: Figure
     peak_bytes: Figure
+    unpriced: tuple[str, ...] = ()
+    """Operators that its latency leaves out."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +75,15 @@ class OracleProof:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked on the written file. checker: "passed", or what onnx.checker objects to.
-
-    outputs: of the fp32 result, before it was written in another precision (`outputs_of`).
-    interface_changes: what the user allowed to change, one line each.
-    """
+    """What was checked on the written file."""
 
     interface_same: bool
+    """Names, dtypes, shapes, dynamic axes, metadata and opset."""
     checker: str
+    """The word "passed", or what onnx.checker's full check objects to."""
     outputs: tuple[OutputDifference, ...]
     oracle: OracleProof | Missing
     interface_changes: tuple[str, ...] = ()
+    """What the user allowed to change, one line each."""
     outputs_of: str = "file"
+    """Whose outputs those are: the file's, or the fp32 result's, where the file has another precision."""

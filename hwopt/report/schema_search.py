@@ -13,13 +13,15 @@ _NO_LINK = Missing("no plan with LOSSY values was measured")
 
 @dataclass(frozen=True)
 class Limit:
-    """A hard limit, the figure that was held against it, and where that figure comes from."""
+    """A hard limit and the figure that was held against it."""
 
     name: str
+    """As the option, with underscores: max_latency, in microseconds; max_memory, in bytes ..."""
     limit: float
     value: Number
     met: bool
     source: str
+    """Of the value: "predicted" (its spread added), "compiled", "measured" or "computed"."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +29,29 @@ class Budget:
     """What was asked for: the objective and the hard limits."""
 
     minimize: str
+    """One of "latency", "memory", "size", "footprint" and "damage"."""
     limits: tuple[Limit, ...] = ()
 
 
 @dataclass(frozen=True)
 class RoundRow:
-    """A plan that was repaired and measured before one was settled on.
-
-    added_up: damage of its values one by one; joint: of all together, measured on data that did not
-    fit the weights; suffered: the figure that the accuracy limit speaks of.
-    """
+    """A plan that was repaired and measured before one was settled on."""
 
     values: int
+    """How many of its choices do not keep."""
     latency_us: Estimate
     added_up: float
+    """Damage of its values, one by one."""
     joint: float
+    """Damage of all of them together, on data that did not fit the weights."""
     suffered: float
+    """The figure that the accuracy limit speaks of."""
     within_limit: bool
 
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """How single damage adds up and what it costs, estimated from all measured plans (`hwopt.link`)."""
+    """How single damage adds up and what it costs, estimated from all measured plans."""
 
     joint_per_added_up: float
     suffered_per_joint: float
@@ -57,36 +60,39 @@ class LinkInfo:
 
 @dataclass(frozen=True)
 class SearchInfo:
-    """How the plan was found. gap: relative distance to the proven bound of the search's own model.
-
-    stopped: what cut it short ("time limit", or "asked" by the caller), None where nothing did.
-    """
+    """How the plan was found."""
 
     strategy: str
     evaluations: int
+    """Plans that it looked at."""
     bound: Number
+    """What no plan can beat, in the search's own model."""
     gap: Number
+    """Relative distance of the plan to that bound."""
     seconds: float
     rounds: tuple[RoundRow, ...] = ()
     link: LinkInfo | Missing = _NO_LINK
     stopped: str | None = None
+    """What cut it short: "time limit", or "asked" by the caller; null where nothing did."""
 
 
 @dataclass(frozen=True)
 class ParetoRow:
     """A plan that no other beats in latency, damage and footprint at once, or one that was measured.
 
-    Latency and memory as the search's tables predict them. damage: measured for all values together, else
-    what measured plans lead to expect. values: choice id -> value, where it is not *keep*. drop: of
-    accuracy, where it was measured.
+    Latency and memory as the search's tables predict them.
     """
 
     latency_us: Estimate
     damage: float
+    """Measured for all values together, else what measured plans lead to expect."""
     footprint_bytes: int
+    """Arena and weights."""
     weight_bytes: int
     peak_bytes: int
     values: Mapping[str, str]
+    """Choice id to value, where it is not *keep*."""
     measured: bool = False
     drop: float | None = None
+    """Of accuracy; null where it was not measured."""
     chosen: bool = False

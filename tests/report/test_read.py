@@ -9,8 +9,9 @@ import pytest
 
 import hwopt
 from hwopt.errors import BadInput
+from hwopt.report.json_schema import report_schema
 from hwopt.report.jsonable import JsonObject, json_text, to_json
-from hwopt.report.read import from_json, read_report, report_schema
+from hwopt.report.read import from_json, read_report
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = ROOT / "models" / "figures" / "figures.onnx"
