@@ -18,50 +18,63 @@ from typing import Annotated, NoReturn
 import typer
 from typer.main import get_command
 
-from hwopt import __version__, cli_analyze, cli_bisect, cli_compare, cli_explain, cli_optimize, cli_show
-from hwopt.cli_fit import targets_app
+from hwopt import __version__
+from hwopt.cli_commands import COMMANDS
+from hwopt.cli_help import SETTINGS, LazyGroup
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
-from hwopt.report.jsonable import encode, json_text
 
 _INTERRUPTED = 130
 _BUG = 3
 
-app = typer.Typer(
-    help="Rewrites a trained ONNX model so that it runs faster, or in less memory, on one accelerator.",
-    add_completion=False,
-    rich_markup_mode=None,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-passes_app = typer.Typer(help="The rewrites there are.", rich_markup_mode=None)
-app.command("optimize")(cli_optimize.optimize)
-app.command("analyze")(cli_analyze.analyze)
-app.command("compare")(cli_compare.compare)
-app.command("bisect")(cli_bisect.bisect)
-app.command("explain")(cli_explain.explain)
-app.add_typer(passes_app, name="passes")
-app.add_typer(targets_app, name="targets")
+
+class _Root(LazyGroup):
+    entries = COMMANDS
+
+
+app = typer.Typer(cls=_Root, rich_markup_mode=None, context_settings=SETTINGS)
 
 
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Show the versions of what decides.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
 ) -> None:
-    """Shows the version, or the help where no command was given."""
+    """Rewrites a trained ONNX model so that it runs faster, or in less memory, on one accelerator.
+
+    Examples:
+        hwopt targets list
+        hwopt analyze model.onnx --target edge-npu
+        hwopt optimize model.onnx --target edge-npu -o fast.onnx
+        hwopt optimize model.onnx --target edge-npu --calib images --max-drop 0.01 -o fast.onnx
+        hwopt COMMAND --help
+
+    Exit codes:
+        0    done; also: unchanged, because nothing better was found
+        1    a negative verdict: a limit cannot be met, a comparison or a check failed
+        2    bad input or usage: one line says what, where, and how to mend it
+        3    a bug in hwopt: the line names a folder with what is needed to see it again
+        130  interrupted; the best plan so far is kept
+    """
     if version:
-        print(f"hwopt {__version__}")
+        _show_versions(as_json)
+    elif as_json:
+        raise BadInput("--json goes behind the command, as in: hwopt targets list --json")
     elif context.invoked_subcommand is None:
         print(context.get_help())
 
 
-@passes_app.command("list")
-def passes_list() -> None:
-    """Every rewrite: its risk, and what it does."""
-    from hwopt.registry import all_passes
+def _show_versions(as_json: bool) -> None:
+    """One line per component, hwopt's own first."""
+    from hwopt.report.jsonable import encode, json_text
+    from hwopt.versions import versions
 
-    rows = [[item.name, item.risk.value, item.summary] for item in all_passes()]
-    cli_show.show_table(["pass", "risk", "before --> after"], rows)
+    found = {"hwopt": __version__} | versions()
+    if as_json:
+        print(json_text(encode({"versions": found})), end="")
+        return
+    for name, number in found.items():
+        print(f"{name} {number}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +125,8 @@ def _complain(failure: HwoptError, as_json: bool) -> int:
     """One line, whatever the text holds."""
     text = " ".join(str(failure).split())
     if as_json:
+        from hwopt.report.jsonable import encode, json_text
+
         print(json_text(encode({"error": text, **failure.details, "exit_code": failure.exit_code})), end="")
     print(f"hwopt: {text}", file=sys.stderr)
     return failure.exit_code

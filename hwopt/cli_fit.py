@@ -21,7 +21,6 @@ from hwopt.cli_targets import (
     Workers,
     closed_after,
 )
-from hwopt.cli_targets import targets_app as targets_app
 from hwopt.errors import Interrupted
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.words import byte_count
@@ -39,7 +38,6 @@ _AS_IT_WAS = "interrupted; the cost model is the one that it was"
 _SAME_EVERYWHERE = ("vela", "zigzag")  # what these say does not depend on the machine
 
 
-@targets_app.command("fit")
 def targets_fit(
     target: TargetName,
     find_fusions: Annotated[

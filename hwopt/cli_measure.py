@@ -17,7 +17,6 @@ from hwopt.cli_targets import (
     TargetName,
     Workers,
     closed_after,
-    targets_app,
 )
 from hwopt.errors import BadInput, Interrupted
 from hwopt.limits import input_shape as parse_shape
@@ -36,7 +35,6 @@ _UNITS = {False: "samples", True: "models"}
 GO_ON = "interrupted; what was measured is remembered: the same command goes on from there"
 
 
-@targets_app.command("measure")
 def targets_measure(
     target: TargetName,
     samples: Annotated[

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from hwopt.target import Target
     from hwopt.target_verdict import Finding, Spot
 
-targets_app = typer.Typer(help="The accelerators there are, and making your own.", rich_markup_mode=None)
-
 TargetName = Annotated[str, typer.Argument(metavar="NAME|FOLDER", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")]
@@ -40,7 +38,6 @@ Workers = Annotated[
 ]
 
 
-@targets_app.command("list")
 def targets_list(as_json: AsJson = False) -> None:
     """Every accelerator that can be named, and how good its cost model is."""
     from hwopt.registry import target_folders
@@ -79,7 +76,6 @@ def _listed(name: str, folder: Path) -> dict[str, object]:
     }
 
 
-@targets_app.command("show")
 def targets_show(target: TargetName, as_json: AsJson = False) -> None:
     """One accelerator: its hardware, its fusion rules, its cost model, its card."""
     from hwopt.registry import load_target
@@ -167,7 +163,6 @@ def _followers(stages: Sequence[frozenset[str]]) -> str:
     return ", then ".join(" or ".join(sorted(words)) for words in stages)
 
 
-@targets_app.command("new")
 def targets_new(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     source: Annotated[
@@ -197,7 +192,6 @@ def targets_new(
     print(f"fill it in, then: hwopt targets check {called}, hwopt targets measure {called}")
 
 
-@targets_app.command("check")
 def targets_check(
     target: TargetName,
     samples: Annotated[

@@ -1,0 +1,74 @@
+"""Which commands there are, in the order in which a user meets them, and where the code of each one is.
+
+A command's module is imported when that command is wanted, so that `hwopt --help` and shell completion
+stay quick. A new command is one row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command. where: MODULE:FUNCTION. purpose: one sentence for the list of commands."""
+
+    name: str
+    where: str
+    purpose: str
+
+    def function(self) -> Callable[..., object]:
+        """What runs it; imports its module."""
+        module, _, name = self.where.partition(":")
+        found: Callable[..., object] = getattr(import_module(module), name)
+        return found
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under one word: `hwopt targets list`."""
+
+    name: str
+    purpose: str
+    commands: tuple[Command, ...]
+
+
+Entry = Command | Group
+
+COMMANDS: tuple[Entry, ...] = (
+    Command("analyze", "hwopt.cli_analyze:analyze", "Show what a model costs on a target, part by part."),
+    Command("optimize", "hwopt.cli_optimize:optimize", "Rewrite a model for a target, and prove the result."),
+    Command("explain", "hwopt.cli_explain:explain", "Show why a part was rewritten, or left as it is."),
+    Command("compare", "hwopt.cli_compare:compare", "Run two models side by side: where do they differ?"),
+    Command("bisect", "hwopt.cli_bisect:bisect", "Find the step of a plan that breaks a check."),
+    Group(
+        "targets",
+        "The accelerators there are, and making your own.",
+        (
+            Command("list", "hwopt.cli_targets:targets_list", "Every accelerator that can be named."),
+            Command("show", "hwopt.cli_targets:targets_show", "One accelerator: hardware, rules, accuracy."),
+            Command("new", "hwopt.cli_targets:targets_new", "Start one of your own: a file to fill in."),
+            Command(
+                "measure", "hwopt.cli_measure:targets_measure", "Measure what its cost model is made of."
+            ),
+            Command("fit", "hwopt.cli_fit:targets_fit", "Fit its cost model, and say how good it is."),
+            Command("check", "hwopt.cli_targets:targets_check", "Tell whether it can be trusted."),
+        ),
+    ),
+    Group(
+        "passes",
+        "The rewrites there are.",
+        (Command("list", "hwopt.cli_passes:passes_list", "Every rewrite: its risk, and what it does."),),
+    ),
+)
+
+
+def commands() -> Iterator[tuple[str, Command]]:
+    """Every command with its words, such as `targets list`."""
+    for entry in COMMANDS:
+        if isinstance(entry, Group):
+            yield from ((f"{entry.name} {item.name}", item) for item in entry.commands)
+        else:
+            yield entry.name, entry

@@ -1,0 +1,33 @@
+"""`hwopt passes list`: the rewrites there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hwopt import cli_show
+from hwopt.report.jsonable import encode, json_text
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the list as JSON.")]
+
+
+def passes_list(as_json: AsJson = False) -> None:
+    """Every rewrite: its risk, and what it does.
+
+    EXACT values are equal to the original up to float rounding, LOSSY ones need calibration data, RETRAIN
+    ones training. The names are those that --passes and --disable take.
+
+    Examples:
+        hwopt passes list
+        hwopt passes list --json
+    """
+    from hwopt.registry import all_passes
+
+    found = all_passes()
+    if as_json:
+        rows = [{"name": p.name, "risk": p.risk.value, "summary": p.summary} for p in found]
+        print(json_text(encode({"passes": rows})), end="")
+        return
+    rows_shown = [[item.name, item.risk.value, item.summary] for item in found]
+    cli_show.show_table(["pass", "risk", "before --> after"], rows_shown)
