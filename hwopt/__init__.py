@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hwopt.onnx_pass import ExactPasses
     from hwopt.pipeline import Result, optimize
 
 __version__ = "0.1.0"
-__all__ = ["Result", "__version__", "optimize"]
+__all__ = ["ExactPasses", "Result", "__version__", "optimize"]
 
 
 def __getattr__(name: str) -> object:
-    """Loads the pipeline when one of its names is asked for (PEP 562)."""
+    """Loads what a name stands for when it is asked for (PEP 562)."""
+    if name == "ExactPasses":
+        from hwopt import onnx_pass
+
+        return onnx_pass.ExactPasses
     if name in ("optimize", "Result"):
         from hwopt import pipeline
 
