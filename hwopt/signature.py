@@ -135,7 +135,12 @@ def biases(signature: Signature) -> int:
 
 
 def macs(signature: Signature) -> int:
-    """Multiply-accumulate operations of a subgraph (its activation functions count nothing)."""
+    """Multiply-accumulate operations of a subgraph (its activation functions count nothing).
+
+    0 where a shape is unknown, behind an operator that is not of ONNX: such a subgraph has no price either.
+    """
+    if not all(signature.inputs[:1]) or (signature.kind == "transposed" and not signature.outputs[0]):
+        return 0
     if signature.kind in CONV_KINDS:
         channels = signature.inputs[0][1] // signature.group
         return prod(signature.outputs[0]) * channels * prod(signature.kernel)
