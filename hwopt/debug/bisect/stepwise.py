@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from hwopt.choice import Pass, Risk, Skip, Value
+from hwopt.choice import Risk, Value
+from hwopt.debug.overheard import Overheard
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.find import canonicalise, find_choices
 from hwopt.hints_apply import Orders
@@ -15,7 +16,6 @@ from hwopt.replay import check_plan, planned_folds
 from hwopt.replayed import named_choices
 from hwopt.rewrite import carry_out_numbered, chosen_values
 from hwopt.steps import Found
-from hwopt.target import Target
 from hwopt.trace import Event, Listeners, Recorder, RewriteApplied
 from hwopt.work import Work
 
@@ -115,7 +115,7 @@ def opened_untried(work: Work, listeners: Listeners = ()) -> tuple[Stepwise, Fou
     assert plan is not None, "asked for replays alone"
     fingerprint = None if work.calibration is None else work.calibration.fingerprint
     check_plan(plan, work.sha256, work.target, fingerprint, lossy=False)
-    seen, made = tuple(_Seen(item) for item in work.passes), Recorder()
+    seen, made = tuple(Overheard(item) for item in work.passes), Recorder()
     try:
         canonical = canonicalise(work.model, seen, work.target, planned_folds(plan), (made, *listeners))
     except PassFailed as error:
@@ -130,22 +130,9 @@ def opened_untried(work: Work, listeners: Listeners = ()) -> tuple[Stepwise, Fou
     return steps_of_run(work, found), found
 
 
-class _Seen(Pass):
-    """A pass that remembers what it offered."""
-
-    def __init__(self, item: Pass) -> None:
-        self._item = item
-        self.name, self.stage, self.risk, self.summary = item.name, item.stage, item.risk, item.summary
-        self.offered: dict[tuple[str, str], Value] = {}
-
-    def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
-        for value in self._item.values(model, target):
-            if isinstance(value, Value):
-                self.offered[value.choice, value.name] = value
-            yield value
-
-
-def _until(work: Work, passes: Sequence[_Seen], error: PassFailed, made: Recorder) -> tuple[Stepwise, Found]:
+def _until(
+    work: Work, passes: Sequence[Overheard], error: PassFailed, made: Recorder
+) -> tuple[Stepwise, Found]:
     """The folds that were made before one broke down, and that one."""
     assert work.replayed is not None
     before = frozenset((e.choice, e.value) for e in made.events if isinstance(e, RewriteApplied))

@@ -6,18 +6,18 @@ value's name and the nodes it is about, which keep the names of their outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 
-from hwopt.choice import Pass, Risk, Skip, Stage, Value
+from hwopt.choice import Risk, Stage, Value
+from hwopt.debug.overheard import Overheard
 from hwopt.debug.shrink.search import Fails
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.find import canonicalise, find_choices, with_places
 from hwopt.places import has_place, place_of
 from hwopt.plan import Plan, steps_of
 from hwopt.runtime import Feeds
-from hwopt.target import Target
 from hwopt.work import Work
 
 
@@ -84,7 +84,7 @@ def _folds_in(
     found: list[Value] = []
     wanted = {value.pass_name for value in folds}
     while True:
-        seen = [_Heard(item) for item in work.passes if item.name in wanted]
+        seen = [Overheard(item) for item in work.passes if item.name in wanted]
         only = frozenset((value.choice, value.name) for value in found)
         try:
             base = canonicalise(piece, seen, work.target, only).model
@@ -94,21 +94,6 @@ def _folds_in(
         if len(more) <= len(found):
             return found, base
         found = more
-
-
-class _Heard(Pass):
-    """A pass that remembers what it offered."""
-
-    def __init__(self, item: Pass) -> None:
-        self._item = item
-        self.name, self.stage, self.risk, self.summary = item.name, item.stage, item.risk, item.summary
-        self.offered: dict[tuple[str, str], Value] = {}
-
-    def values(self, model: ir.Model, target: Target) -> Iterator[Value | Skip]:
-        for value in self._item.values(model, target):
-            if isinstance(value, Value):
-                self.offered[value.choice, value.name] = value
-            yield value
 
 
 def _names(model: ir.Model) -> dict[str, str]:

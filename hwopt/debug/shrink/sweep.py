@@ -1,8 +1,8 @@
 """Leaves out as many items as possible, in sweeps over halves, quarters ... and at last single ones.
 
-Where many of the nodes are needed, delta debugging (`bisect.ddmin`) begins anew after each success and takes in the
-order of n squared trials. A sweep goes on where it is, which takes in the order of n log n, and
-what is left is as small in the same sense.
+Where many of the nodes are needed, delta debugging (`bisect.ddmin`) begins anew after each success and takes
+in the order of n squared trials. A sweep goes on where it is, which takes in the order of n log n, and what
+is left is as small in the same sense.
 """
 
 from __future__ import annotations
