@@ -10,7 +10,7 @@ from math import isnan
 import onnx_ir as ir
 
 from hwopt import __version__
-from hwopt.choice import Skip
+from hwopt.choice import Risk, Skip
 from hwopt.damage import FLOAT
 from hwopt.decide import broken
 from hwopt.ir import Port, interface
@@ -186,10 +186,21 @@ def stop_notes(work: Work) -> tuple[str, ...]:
     )
 
 
+def untried_notes(findings: Findings) -> tuple[str, ...]:
+    """What calibration data would open, where a search was made without any."""
+    work = findings.work
+    lossy = {item.name for item in work.passes if item.risk is Risk.LOSSY}
+    found = [row for row in findings.passes.rows() if row.name in lossy and row.values]
+    if work.calibration is not None or work.replayed is not None or not found:
+        return ()
+    names = ", ".join(row.name for row in found)
+    return (f"without calibration data only EXACT rewrites are tried; with --calib {names} can do more",)
+
+
 def notes(findings: Findings) -> tuple[str, ...]:
     """What a reader must know to trust the figures."""
     work, settled = findings.work, findings.settled
-    found: list[str] = list(work.calibration.notes) if work.calibration else []
+    found: list[str] = list(work.calibration.notes) if work.calibration else [*untried_notes(findings)]
     if isinstance(findings.changes, str):
         found.append(findings.changes)
     found.extend(trust_notes(work, settled.after))

@@ -33,8 +33,6 @@ def why(run: Decided, choice: Choice, chosen: str, alone: Alone) -> str:
     }
     if chosen != KEEP:
         return _why_taken(run, choice, chosen, gains, alone)
-    if run.unchanged:
-        return "the input came back: no plan was better on the figures that count"
     if not gains:
         return why_not_measured(run.problem, choice)
     return _why_kept(run, choice, gains, alone)
@@ -49,6 +47,8 @@ def _why_kept(run: Decided, choice: Choice, gains: Mapping[str, float], alone: A
     saves = f"{best} would save {amount(run, gains[best])}"
     if broken := limit_broken(run, choice, best):
         return f"{saves}, but {broken}"
+    if run.unchanged:
+        return f"{saves} on the tables, but the input came back: no plan was better on the figures that count"
     price = alone[best]
     damage = 0.0 if price is None else price.damage
     if damage > 0:
