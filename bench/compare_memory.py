@@ -48,9 +48,9 @@ IMPORTS = """
 import sys
 from pathlib import Path
 from hwopt import cli
-from hwopt.debug import compare_data, compare_json, compare_text, layers
-from hwopt.debug.compare import load_session
-from hwopt.debug.compare_inputs import generated_inputs
+from hwopt.debug.compare import data, layers, plain, text
+from hwopt.debug.compare.outputs import load_session
+from hwopt.debug.compare.inputs import generated_inputs
 from hwopt.ir import load_model
 from hwopt.inputs import random_feeds
 from hwopt.runtime import Session

@@ -16,9 +16,9 @@ from hwopt.report.jsonable import encode, json_text
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from hwopt.debug.compare import Comparison
-    from hwopt.debug.compare_inputs import Inputs
-    from hwopt.debug.layers import Layers
+    from hwopt.debug.compare.inputs import Inputs
+    from hwopt.debug.compare.layers import Layers
+    from hwopt.debug.compare.outputs import Comparison
 
 _DIFFERENT = 1
 
@@ -71,7 +71,7 @@ def compare(
     """
     shapes = shapes_of(input_shape)
     with running(as_json, quiet=True):
-        from hwopt.debug.compare import compare_outputs
+        from hwopt.debug.compare.outputs import compare_outputs
         from hwopt.ir import load_model
 
         models = load_model(one), load_model(two)
@@ -79,7 +79,7 @@ def compare(
         found = compare_outputs(*models, runs, tolerance, (str(one), str(two)))
         inside = _inside(*models, found) if layers else None
     if as_json:
-        from hwopt.debug.compare_json import to_object
+        from hwopt.debug.compare.plain import to_object
 
         print(json_text(encode(to_object((str(one), str(two)), found, inside))), end="")
     else:
@@ -98,9 +98,9 @@ def _inputs(
     shapes: dict[str, tuple[int, ...]],
 ) -> list[Inputs]:
     """The user's data, or noise."""
-    from hwopt.debug.compare import load_session
-    from hwopt.debug.compare_data import given_inputs
-    from hwopt.debug.compare_inputs import generated_inputs
+    from hwopt.debug.compare.data import given_inputs
+    from hwopt.debug.compare.inputs import generated_inputs
+    from hwopt.debug.compare.outputs import load_session
 
     if path is not None:
         if shapes:
@@ -113,14 +113,14 @@ def _inputs(
 
 def _inside(one: ir.Model, two: ir.Model, found: Comparison) -> Layers:
     """The tensors inside, on the first inputs on which an output differs."""
-    from hwopt.debug.layers import compare_layers
+    from hwopt.debug.compare.layers import compare_layers
 
     return compare_layers(one, two, found.inputs[found.telling - 1].feeds, found.tolerance)
 
 
 def _show(found: Comparison, layers: Layers | None) -> None:
     """The verdict, what it rests on, and what differs."""
-    from hwopt.debug import compare_text as text
+    from hwopt.debug.compare import text
 
     print(text.verdict(found, layers))
     for number, item in enumerate(found.inputs, start=1):
@@ -134,7 +134,7 @@ def _show(found: Comparison, layers: Layers | None) -> None:
 
 
 def _show_layers(found: Comparison, layers: Layers) -> None:
-    from hwopt.debug import compare_text as text
+    from hwopt.debug.compare import text
 
     print(
         f"tensors inside, on inputs {found.telling}: {len(layers.tensors)} compared, "

@@ -1,8 +1,8 @@
 """Looking into a run: dumps, comparisons, bisection, reproducers. Nothing here is needed to optimise."""
 
-from hwopt.debug.compare import Comparison, OutputGap, compare_outputs
-from hwopt.debug.compare_inputs import Inputs, generated_inputs
-from hwopt.debug.layers import LayerGap, Layers, compare_layers
+from hwopt.debug.compare.inputs import Inputs, generated_inputs
+from hwopt.debug.compare.layers import LayerGap, Layers, compare_layers
+from hwopt.debug.compare.outputs import Comparison, OutputGap, compare_outputs
 
 __all__ = [
     "Comparison",

@@ -12,8 +12,8 @@ import pytest
 
 from hwopt.debug.bisect.checks import COMMAND, GOOD, INVALID, NUMERIC, NumericCheck, Verdict
 from hwopt.debug.bisect.checks_command import command_check
-from hwopt.debug.compare_inputs import Inputs
-from hwopt.debug.compare_tolerance import Tolerance
+from hwopt.debug.compare.inputs import Inputs
+from hwopt.debug.compare.tolerance import Tolerance
 from hwopt.edit import set_constant
 from hwopt.errors import BadInput
 from hwopt.ir import load_model

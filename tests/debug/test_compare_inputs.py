@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hwopt.debug import generated_inputs
-from hwopt.debug.compare_data import given_inputs
+from hwopt.debug.compare.data import given_inputs
 from hwopt.errors import BadInput
 from hwopt.runtime import Session
 from tests.debug.compare_nets import (

@@ -10,9 +10,9 @@ import pytest
 
 from hwopt.cli import main
 from hwopt.debug import compare_layers
-from hwopt.debug.layers_pairs import computed, pair_tensors
-from hwopt.debug.layers_plan import Piece, plan_pieces
-from hwopt.debug.layers_walk import Side, _States, walk
+from hwopt.debug.compare.pairs import computed, pair_tensors
+from hwopt.debug.compare.pieces import Piece, plan_pieces
+from hwopt.debug.compare.walk import Side, _States, walk
 from hwopt.inputs import random_feeds
 from hwopt.ir import save_model
 from hwopt.nodes import Array, convs
@@ -126,7 +126,7 @@ def test_values_that_are_no_tensors_are_part_of_the_pieces_that_read_them() -> N
 
 
 def test_what_cannot_be_run_alone_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hwopt.debug import layers_run
+    from hwopt.debug.compare import run as layers_run
 
     whole = layers_run._model_of
 

@@ -13,7 +13,7 @@ import pytest
 
 from hwopt.choice import Risk
 from hwopt.debug import compare_layers
-from hwopt.debug.layers_pairs import BY_NAME, BY_SOURCES, computed, pair_tensors
+from hwopt.debug.compare.pairs import BY_NAME, BY_SOURCES, computed, pair_tensors
 from hwopt.find import find_choices, with_places
 from hwopt.nodes import Array
 from hwopt.provenance import CHANNELS, note_channels

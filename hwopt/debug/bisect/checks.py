@@ -9,9 +9,9 @@ from enum import StrEnum
 import onnx
 import onnx_ir as ir
 
-from hwopt.debug.compare_inputs import Inputs
-from hwopt.debug.compare_stats import Gap, gap
-from hwopt.debug.compare_tolerance import Tolerance, own_noise, within
+from hwopt.debug.compare.inputs import Inputs
+from hwopt.debug.compare.stats import Gap, gap
+from hwopt.debug.compare.tolerance import Tolerance, own_noise, within
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import model_bytes
 from hwopt.ir.checker import CHECK_FAILED, one_line

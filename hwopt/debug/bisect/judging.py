@@ -13,9 +13,9 @@ from hwopt.debug.bisect.checks_data import DropCheck, Fitter
 from hwopt.debug.bisect.material import Wanted
 from hwopt.debug.bisect.search import Steps
 from hwopt.debug.bisect.stepwise import Stepwise
-from hwopt.debug.compare_data import given_inputs
-from hwopt.debug.compare_inputs import Inputs, generated_inputs, one_line
-from hwopt.debug.compare_tolerance import Tolerance
+from hwopt.debug.compare.data import given_inputs
+from hwopt.debug.compare.inputs import Inputs, generated_inputs, one_line
+from hwopt.debug.compare.tolerance import Tolerance
 from hwopt.errors import BadInput
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate

@@ -12,7 +12,7 @@ from hwopt.choice import Value
 from hwopt.debug.bisect.checks import CRASH, REFUSED, Check, Finding, NumericCheck, Verdict
 from hwopt.debug.bisect.judging import Judging
 from hwopt.debug.bisect.search import Bisection, Steps
-from hwopt.debug.compare_inputs import Inputs
+from hwopt.debug.compare.inputs import Inputs
 from hwopt.debug.shrink.case import Bisects, Case, Story, found_anew, write_case
 from hwopt.debug.shrink.search import Fails, Piece, shrink
 from hwopt.errors import PassFailed, RewriteFailed

@@ -22,8 +22,8 @@ from hwopt.debug.bisect.checks import CRASH, NUMERIC, REFUSED
 from hwopt.debug.bisect.judging import judging_of
 from hwopt.debug.bisect.material import Wanted
 from hwopt.debug.bisect.stepwise import Broken, opened_untried
-from hwopt.debug.compare import compare_outputs
-from hwopt.debug.compare_data import given_inputs
+from hwopt.debug.compare.data import given_inputs
+from hwopt.debug.compare.outputs import compare_outputs
 from hwopt.debug.shrink.case_files import appearing, npz_bytes
 from hwopt.debug.shrink.case_plan import found_anew as found_anew
 from hwopt.debug.shrink.case_plan import plan_in, steps_in

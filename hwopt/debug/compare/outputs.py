@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.compare_inputs import Inputs, one_line
-from hwopt.debug.compare_memory import hand_back
-from hwopt.debug.compare_ports import PortGap, inputs_for, interface_gaps, paired_outputs
-from hwopt.debug.compare_stats import Gap, gap, top1_agreement
-from hwopt.debug.compare_tolerance import Tolerance, own_noise, within
+from hwopt.debug.compare.inputs import Inputs, one_line
+from hwopt.debug.compare.memory import hand_back
+from hwopt.debug.compare.ports import PortGap, inputs_for, interface_gaps, paired_outputs
+from hwopt.debug.compare.stats import Gap, gap, top1_agreement
+from hwopt.debug.compare.tolerance import Tolerance, own_noise, within
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.runtime import FrugalSession, Session

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.compare_inputs import one_line
-from hwopt.debug.compare_memory import hand_back
-from hwopt.debug.layers_plan import Piece, outer_reads
+from hwopt.debug.compare.inputs import one_line
+from hwopt.debug.compare.memory import hand_back
+from hwopt.debug.compare.pieces import Piece, outer_reads
 from hwopt.nodes import Array
 from hwopt.runtime import Session
 

@@ -8,12 +8,12 @@ from itertools import repeat
 
 import onnx_ir as ir
 
-from hwopt.debug.compare_ports import inputs_for
-from hwopt.debug.compare_stats import Gap
-from hwopt.debug.compare_tolerance import Tolerance, within
-from hwopt.debug.layers_pairs import Pair, pair_tensors
-from hwopt.debug.layers_plan import Piece
-from hwopt.debug.layers_walk import Seen, Side, Unseen, noises, walk
+from hwopt.debug.compare.pairs import Pair, pair_tensors
+from hwopt.debug.compare.pieces import Piece
+from hwopt.debug.compare.ports import inputs_for
+from hwopt.debug.compare.stats import Gap
+from hwopt.debug.compare.tolerance import Tolerance, within
+from hwopt.debug.compare.walk import Seen, Side, Unseen, noises, walk
 from hwopt.nodes import Array, is_op, label
 from hwopt.provenance import rewrites_of
 

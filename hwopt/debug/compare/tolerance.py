@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hwopt.debug.compare_stats import Gap, gap
+from hwopt.debug.compare.stats import Gap, gap
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.verify import EXACT_TOLERANCE, OWN_NOISE

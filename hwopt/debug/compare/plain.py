@@ -5,11 +5,11 @@ An infinite difference (NaN or infinity against a number, or another shape) is n
 
 from __future__ import annotations
 
-from hwopt.debug.compare import Comparison, OutputGap
-from hwopt.debug.compare_inputs import Inputs
-from hwopt.debug.compare_stats import Gap
-from hwopt.debug.compare_text import verdict
-from hwopt.debug.layers import LayerGap, Layers
+from hwopt.debug.compare.inputs import Inputs
+from hwopt.debug.compare.layers import LayerGap, Layers
+from hwopt.debug.compare.outputs import Comparison, OutputGap
+from hwopt.debug.compare.stats import Gap
+from hwopt.debug.compare.text import verdict
 
 SCHEMA_VERSION = 1
 Plain = dict[str, object]

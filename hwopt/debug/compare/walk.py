@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.compare_stats import Gap, gap
-from hwopt.debug.compare_tolerance import own_noise
-from hwopt.debug.layers_pairs import Pair
-from hwopt.debug.layers_plan import Piece, plan_pieces
-from hwopt.debug.layers_run import PieceFailed, Runner, Values, let_go
+from hwopt.debug.compare.pairs import Pair
+from hwopt.debug.compare.pieces import Piece, plan_pieces
+from hwopt.debug.compare.run import PieceFailed, Runner, Values, let_go
+from hwopt.debug.compare.stats import Gap, gap
+from hwopt.debug.compare.tolerance import own_noise
 from hwopt.nodes import Array, constant, constant_array
 from hwopt.provenance import Channels
 from hwopt.verify import nudged

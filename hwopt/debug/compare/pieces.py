@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from hwopt.debug.layers_pairs import is_tensor
+from hwopt.debug.compare.pairs import is_tensor
 from hwopt.nodes import is_op
 
 

@@ -16,7 +16,7 @@ from hwopt.calibration_images import (
     default_preprocess,
     read_preprocess,
 )
-from hwopt.debug.compare_inputs import Inputs
+from hwopt.debug.compare.inputs import Inputs
 from hwopt.errors import BadInput
 from hwopt.mapped import taken
 from hwopt.nodes import Array

@@ -1,0 +1,1 @@
+"""Two models side by side: outputs, and every tensor that both have."""
