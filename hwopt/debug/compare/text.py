@@ -62,8 +62,8 @@ def odd_values(gap: Gap) -> Iterator[str]:
         if one or two:
             yield f"{what} values: {one} in the first model, {two} in the second"
     if gap.shapes[0] != gap.shapes[1]:
-        one, two = map(_shape, gap.shapes)
-        yield f"its shape is {one} in the first model, {two} in the second"
+        ours, theirs = map(_shape, gap.shapes)
+        yield f"its shape is {ours} in the first model, {theirs} in the second"
     if gap.dtypes[0] != gap.dtypes[1]:
         yield f"its type is {gap.dtypes[0]} in the first model, {gap.dtypes[1]} in the second"
 
