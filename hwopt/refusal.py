@@ -9,6 +9,7 @@ from hwopt.decide import Deciding, NearMiss, Round
 from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked
 from hwopt.link import suffered
+from hwopt.report.words import byte_count, microseconds
 from hwopt.scope import Assignment
 from hwopt.settings import AccuracyLimit
 
@@ -111,4 +112,4 @@ def _flag(name: str) -> str:
 
 
 def _figure(limit: Checked, value: float) -> str:
-    return f"{value:,.4g} {'us' if limit.name == 'max_latency' else 'bytes'}"
+    return microseconds(value) if limit.name == "max_latency" else byte_count(value)
