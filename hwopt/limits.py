@@ -76,6 +76,18 @@ def fraction(value: float, name: str) -> float:
     return value
 
 
+def share(limit: str | float, name: str) -> float:
+    """A share of something: "5%", or 0.05. Raises BadInput naming the option."""
+    complaint = BadInput(f"{name} {limit}: give a share such as 5% or 0.05")
+    match = _NUMBER.fullmatch(str(limit))
+    if match is None or match[2] not in ("", "%"):
+        raise complaint
+    value = float(match[1]) / (100 if match[2] else 1)
+    if not math.isfinite(value) or value < 0:
+        raise complaint
+    return value
+
+
 def seconds(limit: str | float, name: str = "--time-limit") -> float:
     """A length of time: "90s", "10m", "1h", or a number of seconds. Raises BadInput naming the option."""
     complaint = BadInput(f"{name} {limit}: give a length of time such as 90s, 10m or 1h")

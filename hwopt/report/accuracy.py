@@ -8,10 +8,9 @@ from hwopt.accuracy import Drop
 from hwopt.damage import FLOAT, Damage
 from hwopt.quantize_damage import INPUT_INT8, INT8
 from hwopt.report.schema import AccuracyRow, Missing
+from hwopt.report.schema_proof import EXPECTED
 from hwopt.settle import Settled
 from hwopt.work import Work
-
-_EXPECTED = "top1, expected by the input's own probabilities"
 
 
 def accuracy(work: Work, settled: Settled) -> tuple[AccuracyRow, ...] | Missing:
@@ -76,7 +75,7 @@ def _drops(damage: Damage, how: str) -> Iterator[AccuracyRow]:
 def _expected(damage: Damage, how: str) -> Iterator[AccuracyRow]:
     drop = damage.expected_drop
     if drop is not None and damage.before is not None:
-        yield _row(damage, _EXPECTED, damage.before, damage.before - drop.value, drop, how)
+        yield _row(damage, EXPECTED, damage.before, damage.before - drop.value, drop, how)
 
 
 def _row(damage: Damage, metric: str, before: float, after: float, drop: Drop, how: str) -> AccuracyRow:

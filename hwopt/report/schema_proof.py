@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from hwopt.report.schema_costs import Figure, Missing, Number
 
+EXPECTED = "top1, expected by the input's own probabilities"  # a metric of its own, less noisy than top1
+DIVERGENCES = ("kl", "relative_error")  # metrics that say how far outputs are apart
+AGREEMENT = "agreement"
+
 
 @dataclass(frozen=True)
 class CalibrationInfo:
