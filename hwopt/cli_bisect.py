@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwopt.cli_common import command_line, debug_level, names_of, running, shapes_of
+from hwopt.cli_common import command_line, debug_level, running
+from hwopt.cli_flat import flat
 from hwopt.cli_options import (
+    RESULTS,
+    TASK,
     AsJson,
-    Augment,
-    Calib,
     CostModelFile,
-    Disable,
     Force,
-    InterfaceChange,
-    Labels,
-    MaxDivergence,
-    MaxDrop,
-    MetricName,
     Model,
-    Passes,
-    Preprocess,
     Quiet,
     Shapes,
     TargetName,
 )
+from hwopt.cli_run_options import AccuracyOptions, DataOptions, PassOptions, engine_options
 from hwopt.errors import BadInput
 from hwopt.report.jsonable import JsonObject, encode, json_text
 
@@ -40,12 +34,20 @@ if TYPE_CHECKING:
 LOG = "check.log"
 _LISTED = 8
 _BROKEN = 1
+JUDGED = "What is checked"  # heading in the help
 
-ThePlan = Annotated[Path, typer.Option("--plan", metavar="FILE", help="The plan whose steps are looked at.")]
+ThePlan = Annotated[
+    Path,
+    typer.Option("--plan", metavar="FILE", help="The plan whose steps are looked at.", rich_help_panel=TASK),
+]
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="DIR", help="Folder for the smallest failing model; default: MODEL.bisect."
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder for the smallest failing model; default: MODEL.bisect.",
+        rich_help_panel=RESULTS,
     ),
 ]
 Command = Annotated[
@@ -54,11 +56,17 @@ Command = Annotated[
         "--check",
         metavar="'CMD {model}'",
         help="A command that judges a model, without a shell: exit code 0 good, 125 skip, 1 to 127 bad.",
+        rich_help_panel=JUDGED,
     ),
 ]
 CheckTimeout = Annotated[
     float | None,
-    typer.Option(metavar="SECONDS", min=0.001, help="A --check that takes longer says nothing (skip)."),
+    typer.Option(
+        metavar="SECONDS",
+        min=0.001,
+        help="A --check that takes longer says nothing (skip).",
+        rich_help_panel=JUDGED,
+    ),
 ]
 Limit = Annotated[
     float | None,
@@ -66,41 +74,53 @@ Limit = Annotated[
         "--tolerance",
         metavar="X",
         help="Largest difference of an output over its largest value; default: what float rounding explains.",
+        rich_help_panel=JUDGED,
     ),
 ]
 InputsFile = Annotated[
-    Path | None, typer.Option("--inputs", metavar="FILE", help="Data to compare on, instead of seeded noise.")
+    Path | None,
+    typer.Option(
+        "--inputs",
+        metavar="FILE",
+        help="Data to compare on, instead of seeded noise.",
+        rich_help_panel=JUDGED,
+    ),
 ]
 MaxChecks = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Make so many checks at most; say what is known then.")
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Make so many checks at most; say what is known then.",
+        rich_help_panel=JUDGED,
+    ),
 ]
-PlanSeed = Annotated[int | None, typer.Option("--seed", min=0, help="Default: the plan's.")]
-NoCase = Annotated[bool, typer.Option("--no-case", help="Name the step, write no folder.")]
+PlanSeed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Default: the plan's.", rich_help_panel=JUDGED)
+]
+NoCase = Annotated[
+    bool, typer.Option("--no-case", help="Name the step, write no folder.", rich_help_panel=RESULTS)
+]
 
 
+@flat
 def bisect(
+    *,
     model: Model,
     plan: ThePlan,
     target: TargetName,
-    output: Folder = None,
+    input_shape: Shapes = None,
     check: Command = None,
     check_timeout: CheckTimeout = None,
     tolerance: Limit = None,
-    max_drop: MaxDrop = None,
-    max_divergence: MaxDivergence = None,
     inputs: InputsFile = None,
-    calib: Calib = None,
-    labels: Labels = None,
-    preprocess: Preprocess = None,
-    metric: MetricName = None,
-    augment: Augment = 0,
-    input_shape: Shapes = None,
-    passes: Passes = None,
-    disable: Disable = None,
-    cost_model: CostModelFile = None,
-    allow_interface_change: InterfaceChange = False,
     max_checks: MaxChecks = None,
     seed: PlanSeed = None,
+    accuracy: AccuracyOptions,
+    data: DataOptions,
+    passes: PassOptions,
+    cost_model: CostModelFile = None,
+    output: Folder = None,
     no_case: NoCase = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -108,42 +128,37 @@ def bisect(
 ) -> None:
     """Find the first step of a plan that breaks MODEL, and the smallest model on which it does.
 
-    Without --check, --max-drop or --max-divergence, outputs are compared with the input model's. Exit code 0:
-    the plan passes; 1: a step breaks it; 2: bad input, or a check that does not work.
+    Without --check, --max-drop or --max-divergence, outputs are compared with the input model's.
 
-    Example: hwopt bisect model.onnx --plan out.plan.json --target edge-npu --check 'python check.py {model}'
+    Examples:
+        hwopt bisect model.onnx --plan fast.plan.json --target edge-npu
+        hwopt bisect model.onnx --plan fast.plan.json --target edge-npu --check 'python check.py {model}'
+        hwopt bisect model.onnx --plan fast.plan.json --target edge-npu --tolerance 0.001 --no-case --json
+
+    Exit codes:
+        0    the plan passes
+        1    a step breaks it, or the checks ran out
+        2    bad input or usage, or a check that does not work
+        3    a bug in hwopt
+        130  interrupted
     """
     folder = None if no_case else _folder(output, model, force)
-    shapes = shapes_of(input_shape)
-    if metric is not None:
-        sys.path.append("")  # a metric may stand in the current folder; last, so that it shadows nothing
     log: list[str] = []
     started = perf_counter()
     with running(as_json, quiet) as listeners:
         from hwopt.debug.bisect.material import Material, Wanted
         from hwopt.debug.bisect.run import bisect_plan
-        from hwopt.settings import Options
 
-        options = Options(
-            input_shapes=shapes,
-            passes=names_of(passes),
-            disable=names_of(disable),
-            max_drop=max_drop,
-            max_divergence=max_divergence,
-            plan=plan,
-            refine=0,
-            cost_model=cost_model,
-            allow_interface_change=allow_interface_change,
-            metric=metric,
-            augment=augment,
-        )
+        options = engine_options(input_shape, accuracy, passes)
+        options |= {"plan": plan, "refine": 0, "cost_model": cost_model}
         if seed is not None:
             options["seed"] = seed
         said = _shown if debug_level() else log.append
         wanted = Wanted(check, check_timeout, said, tolerance, inputs)
+        material = Material(target, options, wanted, data.calib, data.labels, data.preprocess)
         hunt = bisect_plan(
             model,
-            Material(target, options, wanted, calib, labels, preprocess),
+            material,
             output=folder,
             most=max_checks,
             force=force,

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwopt import cli_show
-from hwopt.cli_common import names_of, running, shapes_of
-from hwopt.cli_options import (
-    AllowUnpriced,
-    AsJson,
-    Augment,
-    Calib,
-    CostModelFile,
-    Disable,
-    Evaluations,
-    HintsFile,
-    InterfaceChange,
-    InTheLoop,
-    Labels,
-    MaxDivergence,
-    MaxDrop,
-    MaxFootprint,
-    MaxLatency,
-    MaxMemory,
-    MaxSize,
-    MetricName,
-    Minimize,
-    Model,
-    Objective,
-    OnlyChoice,
-    Passes,
-    Preprocess,
-    QuantizeTo,
-    Quiet,
-    RankBy,
-    Ranking,
-    Refine,
-    Search,
-    Seed,
-    Shapes,
-    TargetName,
-    TimeLimit,
+from hwopt.cli_common import running
+from hwopt.cli_flat import flat
+from hwopt.cli_options import TASK, AsJson, Model, Quiet, Shapes, TargetName
+from hwopt.cli_run_options import (
+    AccuracyOptions,
+    ChangeOptions,
+    DataOptions,
+    LimitOptions,
+    PassOptions,
+    SearchOptions,
+    engine_options,
 )
-from hwopt.limits import DEFAULT_REFINE
 from hwopt.report import words
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.schema import Missing
@@ -67,55 +40,39 @@ ChoiceName = Annotated[
         "--choice",
         metavar="ID",
         help="A choice: its id, the beginning of one, or the name of a node. Without it: a list of all.",
+        rich_help_panel=TASK,
     ),
 ]
 
 
+@flat
 def explain(
+    *,
     model: Model,
     target: TargetName,
     choice: ChoiceName = "",
-    calib: Calib = None,
-    labels: Labels = None,
-    preprocess: Preprocess = None,
     input_shape: Shapes = None,
-    max_drop: MaxDrop = None,
-    max_divergence: MaxDivergence = None,
-    max_latency: MaxLatency = None,
-    max_memory: MaxMemory = None,
-    max_size: MaxSize = None,
-    max_footprint: MaxFootprint = None,
-    minimize: Objective = Minimize.LATENCY,
-    passes: Passes = None,
-    disable: Disable = None,
-    only_choice: OnlyChoice = None,
-    seed: Seed = 0,
-    allow_unpriced: AllowUnpriced = False,
-    refine: Refine = DEFAULT_REFINE,
-    cost_model: CostModelFile = None,
-    quantize: QuantizeTo = None,
-    allow_interface_change: InterfaceChange = False,
-    metric: MetricName = None,
-    augment: Augment = 0,
-    ranking: RankBy = Ranking.OBS,
-    search: Search = "milp",
-    evaluations: Evaluations = None,
-    in_the_loop: InTheLoop = False,
-    time_limit: TimeLimit = None,
-    hints: HintsFile = None,
+    limits: LimitOptions,
+    accuracy: AccuracyOptions,
+    data: DataOptions,
+    passes: PassOptions,
+    changes: ChangeOptions,
+    search: SearchOptions,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Show all values of one choice of MODEL, priced, and what decided. Nothing is written.
 
-    The options are those of `hwopt optimize`, and mean the same. Limits that cannot be met are part of the
+    A choice is one decision about one place: the form of a block, the width of a group of channels. The
+    options are those of `hwopt optimize`, and mean the same. Limits that cannot be met are part of the
     answer: the exit code is 0.
 
-    Example: hwopt explain model.onnx --target edge-npu --choice conv_12
+    Examples:
+        hwopt explain model.onnx --target edge-npu
+        hwopt explain model.onnx --target edge-npu --choice form
+        hwopt explain model.onnx --target edge-npu --max-latency -1% --json
     """
-    shapes = shapes_of(input_shape)
-    if metric is not None:
-        sys.path.append("")  # as in `hwopt optimize`
+    options = engine_options(input_shape, limits, accuracy, passes, changes, search)
     with running(as_json, quiet) as listeners:
         from hwopt.debug.explain.answer import explain as run
 
@@ -123,35 +80,11 @@ def explain(
             model,
             target=target,
             choice=choice,
-            calib=calib,
-            labels=labels,
-            preprocess=preprocess,
-            input_shapes=shapes,
-            max_drop=max_drop,
-            max_divergence=max_divergence,
-            max_latency=max_latency,
-            max_memory=max_memory,
-            max_size=max_size,
-            max_footprint=max_footprint,
-            minimize=minimize.value,
-            passes=names_of(passes),
-            disable=names_of(disable),
-            only_choice=names_of(only_choice),
-            seed=seed,
-            allow_unpriced=allow_unpriced,
-            refine=refine,
-            cost_model=cost_model,
-            quantize=None if quantize is None else quantize.value,
-            allow_interface_change=allow_interface_change,
-            metric=metric,
-            augment=augment,
-            ranking=ranking.value,
-            search=search,
-            evaluations=evaluations,
-            in_the_loop=in_the_loop,
-            time_limit=time_limit,
-            hints=hints,
+            calib=data.calib,
+            labels=data.labels,
+            preprocess=data.preprocess,
             listeners=listeners,
+            **options,
         )
     if as_json:
         encoded = encode(found)

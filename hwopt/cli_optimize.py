@@ -5,111 +5,78 @@ from __future__ import annotations
 import sys
 
 from hwopt import cli_show
-from hwopt.cli_common import command_line, names_of, print_json, running, shapes_of
+from hwopt.cli_common import command_line, print_json, running
+from hwopt.cli_flat import flat
 from hwopt.cli_options import (
-    AllowUnpriced,
     AsJson,
-    Augment,
-    Calib,
-    CostModelFile,
-    Disable,
     DryRun,
     DumpDir,
     DumpEach,
-    Evaluations,
     Force,
-    HintsFile,
-    InterfaceChange,
-    InTheLoop,
-    KeepGoing,
-    Labels,
-    MaxDivergence,
-    MaxDrop,
-    MaxFootprint,
-    MaxLatency,
-    MaxMemory,
-    MaxSize,
-    MetricName,
-    Minimize,
     Model,
-    Objective,
-    OnlyChoice,
     Output,
-    Passes,
-    PlanFile,
-    Preprocess,
-    QuantizeTo,
     Quiet,
-    RankBy,
-    Ranking,
-    Refine,
-    Retrain,
-    RewriteLimit,
-    Search,
-    Seed,
     Shapes,
-    Store,
     TargetName,
-    TimeLimit,
-    Tune,
     WritePlan,
 )
+from hwopt.cli_run_options import (
+    AccuracyOptions,
+    ChangeOptions,
+    DataOptions,
+    LimitOptions,
+    MakingOptions,
+    PassOptions,
+    SearchOptions,
+    engine_options,
+)
 from hwopt.errors import BadInput
-from hwopt.limits import DEFAULT_REFINE
 
 
+@flat
 def optimize(
+    *,
     model: Model,
     target: TargetName,
     output: Output = None,
-    calib: Calib = None,
-    labels: Labels = None,
-    preprocess: Preprocess = None,
     input_shape: Shapes = None,
-    max_drop: MaxDrop = None,
-    max_divergence: MaxDivergence = None,
-    max_latency: MaxLatency = None,
-    max_memory: MaxMemory = None,
-    max_size: MaxSize = None,
-    max_footprint: MaxFootprint = None,
-    minimize: Objective = Minimize.LATENCY,
-    passes: Passes = None,
-    disable: Disable = None,
-    plan: PlanFile = None,
-    seed: Seed = 0,
-    allow_unpriced: AllowUnpriced = False,
-    refine: Refine = DEFAULT_REFINE,
-    cost_model: CostModelFile = None,
-    quantize: QuantizeTo = None,
-    allow_interface_change: InterfaceChange = False,
-    allow_retrain: Retrain = False,
-    metric: MetricName = None,
-    tune: Tune = 0,
-    augment: Augment = 0,
-    ranking: RankBy = Ranking.OBS,
-    search: Search = "milp",
-    evaluations: Evaluations = None,
-    store: Store = None,
-    in_the_loop: InTheLoop = False,
-    time_limit: TimeLimit = None,
-    hints: HintsFile = None,
+    limits: LimitOptions,
+    accuracy: AccuracyOptions,
+    data: DataOptions,
+    passes: PassOptions,
+    changes: ChangeOptions,
+    making: MakingOptions,
+    search: SearchOptions,
+    dry_run: DryRun = False,
     write_plan: WritePlan = None,
-    rewrite_limit: RewriteLimit = None,
-    only_choice: OnlyChoice = None,
-    keep_going: KeepGoing = False,
+    force: Force = False,
     dump_dir: DumpDir = None,
     dump_each: DumpEach = False,
-    dry_run: DryRun = False,
-    force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Rewrite MODEL for a target; writes OUT.onnx, OUT.plan.json, OUT.report.json and OUT.report.md."""
+    """Rewrite MODEL for a target, and prove the result.
+
+    Writes OUT.onnx, OUT.plan.json, OUT.report.json, OUT.report.md and OUT.report.html. Without calibration
+    data only rewrites are made that leave the model's function as it is; with data also those that change
+    it a little, within --max-drop or --max-divergence. Where nothing better is found, the model comes back
+    unchanged.
+
+    Examples:
+        hwopt optimize model.onnx --target edge-npu -o fast.onnx
+        hwopt optimize model.onnx --target edge-npu --calib calib.npz --max-divergence 0.05 -o fast.onnx
+        hwopt optimize model.onnx --target edge-npu --max-latency -1% --minimize memory --dry-run
+
+    Exit codes:
+        0    done; also: unchanged, or the time limit was reached
+        1    a limit cannot be met; the closest plan is named, nothing is written
+        2    bad input or usage; nothing is written
+        3    a bug in hwopt or in a pass; the line names a folder with what is needed to see it again
+        130  interrupted; the best plan is in OUT.partial.plan.json, the same command goes on from there
+    """
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
-    shapes = shapes_of(input_shape)
-    if metric is not None:
-        sys.path.append("")  # a metric may stand in the current folder; last, so that it shadows nothing
+    options = engine_options(input_shape, limits, accuracy, passes, changes, making, search)
     with running(as_json, quiet) as listeners:
         from hwopt.pipeline import optimize as run
 
@@ -117,47 +84,17 @@ def optimize(
             model,
             target=target,
             output=output,
-            calib=calib,
-            labels=labels,
-            preprocess=preprocess,
-            input_shapes=shapes,
-            max_drop=max_drop,
-            max_divergence=max_divergence,
-            max_latency=max_latency,
-            max_memory=max_memory,
-            max_size=max_size,
-            max_footprint=max_footprint,
-            minimize=minimize.value,
-            passes=names_of(passes),
-            disable=names_of(disable),
-            plan=plan,
-            seed=seed,
-            allow_unpriced=allow_unpriced,
-            refine=refine,
-            cost_model=cost_model,
-            quantize=None if quantize is None else quantize.value,
-            allow_interface_change=allow_interface_change,
-            allow_retrain=allow_retrain,
-            metric=metric,
-            tune=tune,
-            augment=augment,
-            ranking=ranking.value,
-            search=search,
-            evaluations=evaluations,
-            store=store,
-            in_the_loop=in_the_loop,
-            time_limit=time_limit,
-            hints=hints,
+            calib=data.calib,
+            labels=data.labels,
+            preprocess=data.preprocess,
             write_plan=write_plan,
-            rewrite_limit=rewrite_limit,
-            only_choice=names_of(only_choice),
-            keep_going=keep_going,
             dump_dir=dump_dir,
             dump_each=dump_each,
             dry_run=dry_run,
             force=force,
             command=command_line(),
             listeners=listeners,
+            **options,
         )
     if as_json:
         print_json(result.report)
