@@ -57,6 +57,31 @@ class Result:
     left_out: tuple[LeftOut, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What a run writes where, and who is told of it. out, plan_file: None where it is not wanted."""
+
+    out: Path | None
+    force: bool
+    plan_file: Path | None
+    command: str
+    timings: Timings
+    passes: PassSums
+    so_far: SoFar
+    dumps: Dumps
+    told: Listeners
+
+
+@dataclass(frozen=True)
+class _Proved:
+    """What a run came to before anything is written."""
+
+    found: Found
+    problem: Problem
+    settled: Settled
+    changes: tuple[Difference, ...] | str
+
+
 def optimize(
     model: ModelLike,
     *,
@@ -100,16 +125,8 @@ def optimize(
     plan_file = None if write_plan is None else Path(write_plan)
     if plan_file is not None:
         refuse_to_overwrite(plan_file, force)
-    asked = Asked(
-        command,
-        model,
-        target,
-        calib,
-        labels,
-        preprocess,
-        None if dump_dir is None else Path(dump_dir),
-        options,
-    )
+    dumped = None if dump_dir is None else Path(dump_dir)
+    asked = Asked(command, model, target, calib, labels, preprocess, dumped, options)
     timings, passes = Timings(), PassSums()
     with (
         saved_when_interrupted(out) as so_far,
@@ -120,40 +137,15 @@ def optimize(
         with stage(told, "load"):
             work = open_work(model, target, chosen, calib, labels, preprocess, ending)
         run = _Run(out, force, plan_file, command, timings, passes, so_far, dumps, told)
-        return going_on(work, asked, so_far, told, partial(_chain, run))
+        return going_on(work, asked, so_far, told, partial(_delivered, run))
 
 
-@dataclass(frozen=True)
-class _Run:
-    """What a run writes where, and who is told of it. out, plan_file: None where it is not wanted."""
-
-    out: Path | None
-    force: bool
-    plan_file: Path | None
-    command: str
-    timings: Timings
-    passes: PassSums
-    so_far: SoFar
-    dumps: Dumps
-    told: Listeners
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a run came to before anything is written."""
-
-    found: Found
-    problem: Problem
-    settled: Settled
-    changes: tuple[Difference, ...] | str
-
-
-def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
-    """From what was loaded to what is written. left: rewrites that the run goes on without."""
+def _delivered(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
+    """The result, proved and written. left: rewrites that the run goes on without."""
     work, notes = _asked_for(run, work)
     run.dumps.begin(work)
-    made = _made(run, work)
-    found, settled = made.found, noted(made.settled.noted(*notes), left)
+    proved = _proved(run, work)
+    found, settled = proved.found, noted(proved.settled.noted(*notes), left)
     run.dumps.deliver(settled.delivered)
     skipped = (*found.skipped, *(one.skip() for one in left))
     plan = make_plan(work, found, settled)
@@ -161,8 +153,8 @@ def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
         checker = write_model(work, settled, place.onnx)
         check_written(work, settled, place.onnx)
         report = build_report(
-            Findings(work, found.folds, found.orders, skipped, made.problem, settled, made.changes, checker,
-                     run.command, run.timings, run.passes)
+            Findings(work, found.folds, found.orders, skipped, proved.problem, settled, proved.changes,
+                     checker, run.command, run.timings, run.passes)
         )  # fmt: skip
         files = () if run.out is None else place.publish(plan.to_json(), report)
         if run.plan_file is not None:
@@ -170,31 +162,7 @@ def _chain(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
     return Result(settled.delivered, plan, report, files, tuple(left))
 
 
-def _asked_for(run: _Run, work: Work) -> tuple[Work, Sequence[str]]:
-    """The run, or the replay of those steps alone that were asked for, and what to say of that."""
-    limit = work.settings.rewrite_limit
-    if limit is not None and work.replayed is None:
-        work = replaying(work, _whole_plan(run, work, limit))
-    shorter, notes = shortened(work)
-    if shorter is not run.so_far.work:
-        run.so_far.begin(shorter)
-    return shorter, notes
-
-
-def _whole_plan(run: _Run, work: Work, limit: int) -> Plan:
-    """The plan whose first `limit` steps are wanted; what breaks behind them does not matter."""
-    so_far = run.so_far
-    others = unmade([listener for listener in run.told if listener is not so_far])
-    try:
-        whole = _made(replace(run, told=(so_far, *others)), work)
-    except (PassFailed, RewriteFailed):
-        if len(so_far.steps) < limit:
-            raise
-        return replace(plan_of(work, [], work.settings.tune), steps=tuple(so_far.steps))
-    return make_plan(work, whole.found, whole.settled)
-
-
-def _made(run: _Run, work: Work) -> _Made:
+def _proved(run: _Run, work: Work) -> _Proved:
     """The plan and its model, proved."""
     told, so_far = run.told, run.so_far
     with stage(told, "find"):
@@ -215,7 +183,31 @@ def _made(run: _Run, work: Work) -> _Made:
         settled = judged(work, found.choices, data, settled)
     with stage(told, "quantise"):
         settled = in_precision(work, settled, told)
-    return _Made(found, problem, settled, changes)
+    return _Proved(found, problem, settled, changes)
+
+
+def _asked_for(run: _Run, work: Work) -> tuple[Work, Sequence[str]]:
+    """The run, or the replay of those steps alone that were asked for, and what to say of that."""
+    limit = work.settings.rewrite_limit
+    if limit is not None and work.replayed is None:
+        work = replaying(work, _whole_plan(run, work, limit))
+    shorter, notes = shortened(work)
+    if shorter is not run.so_far.work:
+        run.so_far.begin(shorter)
+    return shorter, notes
+
+
+def _whole_plan(run: _Run, work: Work, limit: int) -> Plan:
+    """The plan whose first `limit` steps are wanted; what breaks behind them does not matter."""
+    so_far = run.so_far
+    others = unmade([listener for listener in run.told if listener is not so_far])
+    try:
+        whole = _proved(replace(run, told=(so_far, *others)), work)
+    except (PassFailed, RewriteFailed):
+        if len(so_far.steps) < limit:
+            raise
+        return replace(plan_of(work, [], work.settings.tune), steps=tuple(so_far.steps))
+    return make_plan(work, whole.found, whole.settled)
 
 
 def analyze(
