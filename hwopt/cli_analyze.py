@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwopt import cli_show
 from hwopt.cli_common import command_line, print_json, running, shapes_of
+from hwopt.cli_config import ConfigFile
 from hwopt.cli_options import (
     AsJson,
     CostModelFile,
@@ -24,6 +25,7 @@ def analyze(
     measure: Measure = False,
     refine: Refine = DEFAULT_REFINE,
     cost_model: CostModelFile = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt.cli_common import command_line, debug_level, running
+from hwopt.cli_config import ConfigFile
 from hwopt.cli_flat import flat
 from hwopt.cli_options import (
     RESULTS,
@@ -122,6 +123,7 @@ def bisect(
     cost_model: CostModelFile = None,
     output: Folder = None,
     no_case: NoCase = False,
+    config: ConfigFile = None,
     force: Force = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

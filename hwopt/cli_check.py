@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hwopt import cli_show
+from hwopt.cli_config import ConfigFile
 from hwopt.cli_options import MaxFootprint, MaxLatency, MaxMemory, MaxSize
 from hwopt.errors import BadInput
 from hwopt.limits import Bound, bytes_bound, fraction, latency_bound, share
@@ -103,6 +104,7 @@ def check(
     outcome: Ending = None,
     model: ModelFile = None,
     allow_unpriced: AllowUnpriced = False,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Hold a report against conditions: a gate for pipelines.

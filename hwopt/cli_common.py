@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hwopt import cli_watch
-from hwopt.errors import BadInput
+from hwopt import cli_config, cli_watch
+from hwopt.cli_debug import debug_level as debug_level
 from hwopt.limits import input_shape as parse_shape
 from hwopt.report.jsonable import json_text, to_json
 from hwopt.report.schema import Report
 from hwopt.trace import Listeners
 
-_DEBUG_VARIABLE = "HWOPT_DEBUG"
-
 
 def command_line() -> str:
-    """This process's command, as a shell would read it."""
-    return shlex.join(["hwopt", *sys.argv[1:]])
+    """This process's command, as a shell would read it; what a configuration gave is spelled out."""
+    return cli_config.command_line(sys.argv[1:])
 
 
 def names_of(lists: Sequence[str] | None) -> tuple[str, ...]:
@@ -43,11 +39,3 @@ def running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
 def print_json(report: Report) -> None:
     """A report on standard output."""
     print(json_text(to_json(report)), end="")
-
-
-def debug_level() -> int:
-    """HWOPT_DEBUG, 0 to 4: the only place where it is read."""
-    text = os.environ.get(_DEBUG_VARIABLE, "0") or "0"
-    if text not in ("0", "1", "2", "3", "4"):
-        raise BadInput(f"{_DEBUG_VARIABLE}={text}: give a level from 0 to 4")
-    return int(text)

@@ -9,6 +9,7 @@ import typer
 
 from hwopt import cli_show
 from hwopt.cli_common import running
+from hwopt.cli_config import ConfigFile
 from hwopt.cli_flat import flat
 from hwopt.cli_options import TASK, AsJson, Model, Quiet, Shapes, TargetName
 from hwopt.cli_run_options import (
@@ -58,6 +59,7 @@ def explain(
     passes: PassOptions,
     changes: ChangeOptions,
     search: SearchOptions,
+    config: ConfigFile = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

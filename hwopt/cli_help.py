@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from hwopt.cli_commands import Command, Entry, Group
+from hwopt.cli_config import effective, located, took
+from hwopt.cli_debug import debug_level
 from hwopt.errors import BadInput
 from hwopt.wording import unknown
 
@@ -64,8 +67,27 @@ def _write_sections(found: Sections, formatter: HelpFormatter) -> None:
 class HelpfulCommand(TyperCommand):
     """A command whose options stand under headings, and whose docstring may hold sections.
 
-    `Examples:` and `Exit codes:` are shown as they are written, below the options.
+    `Examples:` and `Exit codes:` are shown as they are written, below the options. What is wrong with a value
+    from a configuration is told with the line of that file.
     """
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Reads the command line, and the file that --config names."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            raise located(ctx, error) from None
+
+    def invoke(self, ctx: Context) -> object:
+        """Runs the command; with HWOPT_DEBUG it first says which settings hold, and why."""
+        took(ctx)
+        if debug_level():
+            for name, value, who in effective(ctx):
+                print(f"setting   {name:<24} {value}  ({who})", file=sys.stderr)
+        try:
+            return super().invoke(ctx)
+        except BadInput as error:
+            raise located(ctx, error) from None
 
     def format_help_text(self, ctx: Context, formatter: HelpFormatter) -> None:
         """The prose of the docstring."""

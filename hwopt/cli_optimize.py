@@ -6,6 +6,7 @@ import sys
 
 from hwopt import cli_show
 from hwopt.cli_common import command_line, print_json, running
+from hwopt.cli_config import ConfigFile
 from hwopt.cli_flat import flat
 from hwopt.cli_options import (
     AsJson,
@@ -49,6 +50,7 @@ def optimize(
     search: SearchOptions,
     dry_run: DryRun = False,
     write_plan: WritePlan = None,
+    config: ConfigFile = None,
     force: Force = False,
     dump_dir: DumpDir = None,
     dump_each: DumpEach = False,
@@ -66,6 +68,7 @@ def optimize(
         hwopt optimize model.onnx --target edge-npu -o fast.onnx
         hwopt optimize model.onnx --target edge-npu --calib calib.npz --max-divergence 0.05 -o fast.onnx
         hwopt optimize model.onnx --target edge-npu --max-latency -1% --minimize memory --dry-run
+        hwopt optimize model.onnx --config hwopt.toml -o fast.onnx
 
     Exit codes:
         0    done; also: unchanged, or the time limit was reached

@@ -7,7 +7,6 @@ the search stands in `hwopt.hints_apply`.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,15 +15,13 @@ from hwopt.choice import Pass
 from hwopt.errors import BadInput
 from hwopt.limits import latency_bound
 from hwopt.target_keys import shown
-from hwopt.toml_lines import error_line
+from hwopt.toml_lines import read_tables, read_text
+from hwopt.toml_lines import shorten as shorten
 from hwopt.wording import guess
 
 SCHEMA_VERSION = 1
 EVERYTHING = "*"  # in the place of a choice's name: all of them
 DEFAULT_WITHIN = 0.01
-_LARGEST_FILE = 200_000
-_LONGEST_LINE = 4_000  # tomllib takes minutes for a key of a hundred thousand parts
-_SHOWN = 80
 _LARGEST_MULTIPLE = 65_536
 
 Names = tuple[str, ...]
@@ -81,37 +78,7 @@ def read_hints(path: str | Path) -> Hints:
     Raises BadInput, naming the file and the key, for what is no such file.
     """
     file = Path(path)
-    try:
-        table = tomllib.loads(_text(file))
-    except tomllib.TOMLDecodeError as error:
-        line = error_line(error, _text(file))
-        raise BadInput(f"{file}:{line}: not valid TOML: {shorten(str(error))}") from None
-    except (ValueError, RecursionError):
-        raise BadInput(f"{file}: not valid TOML: a number or a nesting beyond all bounds") from None
-    return _Reader(str(file)).hints(table)
-
-
-def _text(file: Path) -> str:
-    try:
-        if file.exists() and not file.is_file():
-            raise BadInput(f"hints {file}: not a file")
-        if file.stat().st_size > _LARGEST_FILE:
-            raise BadInput(f"hints {file}: more than {_LARGEST_FILE} bytes: no hints file is that large")
-        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        raise BadInput(f"{file}: not valid TOML: not UTF-8 text") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise BadInput(f"hints {file} cannot be read: {reason}") from None
-    if any(len(line) > _LONGEST_LINE for line in text.split("\n")):
-        raise BadInput(f"hints {file}: a line of more than {_LONGEST_LINE} characters: break it up")
-    return text
-
-
-def shorten(text: str) -> str:
-    """A text from a file for an error line: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
+    return _Reader(str(file)).hints(read_tables(file, read_text(file, "hints")))
 
 
 @dataclass(frozen=True)

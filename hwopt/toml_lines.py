@@ -12,12 +12,55 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path as File
 from typing import Any
+
+from hwopt.errors import BadInput
+from hwopt.wording import near
 
 Path = tuple[str | int, ...]
 
+LARGEST_FILE = 200_000
+_SHOWN = 80
+LONGEST_LINE = 4_000  # tomllib takes minutes for a key of a hundred thousand parts
 _ENDS = ("", "]", "]]")  # what closes an array that goes on in the next line
 _ERROR_LINE = re.compile(r"\(at line (\d+), column \d+\)")
+
+
+def read_text(file: File, kind: str) -> str:
+    """A TOML file's text. Raises BadInput, naming the kind of file, for what can be no such file."""
+    try:
+        if file.exists() and not file.is_file():
+            raise BadInput(f"{kind} {file}: not a file")
+        if file.stat().st_size > LARGEST_FILE:
+            raise BadInput(f"{kind} {file}: more than {LARGEST_FILE} bytes: no {kind} file is that large")
+        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise BadInput(f"{file}: not valid TOML: not UTF-8 text") from None
+    except FileNotFoundError:
+        raise BadInput(f"{kind} {file} cannot be read: No such file or directory{near(file)}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a file name"
+        raise BadInput(f"{kind} {file} cannot be read: {reason}") from None
+    if any(len(line) > LONGEST_LINE for line in text.split("\n")):
+        raise BadInput(f"{kind} {file}: a line of more than {LONGEST_LINE} characters: break it up")
+    return text
+
+
+def read_tables(file: File, text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises BadInput with the line for what is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{file}:{error_line(error, text)}: not valid TOML: {shorten(str(error))}") from None
+    except (ValueError, RecursionError):
+        raise BadInput(f"{file}: not valid TOML: a number or a nesting beyond all bounds") from None
+
+
+def shorten(text: str) -> str:
+    """A text from a file for an error line: one line, not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
 
 
 def lines_of(text: str) -> dict[Path, int]:

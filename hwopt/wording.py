@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 _CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
+_CLOSE_FILE = 0.75  # all models of a folder end in ".onnx"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -16,5 +18,24 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 def guess(name: str, known: Iterable[str]) -> str:
     """The words `did you mean ... ?` where a known name is close to this one, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=_CLOSE)
-    return f"did you mean '{close[0]}'? " if close else ""
+    close = _closest(name, known, _CLOSE)
+    return f"did you mean '{close}'? " if close else ""
+
+
+def near(path: str | Path) -> str:
+    """For a file that is not there: `: did you mean ... ?` where its folder holds one of a close name.
+
+    Where there is not even that folder: so much. Else nothing.
+    """
+    file = Path(path)
+    try:
+        if not file.parent.is_dir():
+            return f": there is no folder {file.parent}"
+        close = _closest(file.name, (item.name for item in file.parent.iterdir()), _CLOSE_FILE)
+    except (OSError, ValueError):
+        return ""
+    return f": did you mean '{file.with_name(close)}'?" if close else ""
+
+
+def _closest(name: str, known: Iterable[str], cutoff: float) -> str:
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=cutoff)), "")
