@@ -43,6 +43,7 @@ COMMANDS: tuple[Entry, ...] = (
     Command("explain", "hwopt.cli_explain:explain", "Show why a part was rewritten, or left as it is."),
     Command("compare", "hwopt.cli_compare:compare", "Run two models side by side: where do they differ?"),
     Command("bisect", "hwopt.cli_bisect:bisect", "Find the step of a plan that breaks a check."),
+    Command("report", "hwopt.cli_report:report", "Show a report again, as HTML too, or compare two."),
     Command("check", "hwopt.cli_check:check", "Hold a report against limits: a gate for pipelines."),
     Group(
         "targets",

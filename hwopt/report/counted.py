@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.estimate import Estimate, Source
-from hwopt.report.schema import AccuracyRow, Costs, Figure, Missing, OracleProof, Outcome, Report
+from hwopt.report.schema import AccuracyRow, Costs, Figure, Missing, Number, OracleProof, Outcome, Report
 from hwopt.report.schema_proof import AGREEMENT, DIVERGENCES, EXPECTED
 
 FP32 = "fp32"
-_ONE_SIDED, _TWO_SIDED = 1.645, 1.96  # standard errors: 95%
+ONE_SIDED, TWO_SIDED = 1.645, 1.96  # standard errors: 95%
 _EXACT = "exact"
 
 
@@ -50,6 +50,21 @@ def _proof(report: Report) -> OracleProof | None:
     both = (proof.before, proof.after)
     known = not any(isinstance(side.latency_us, Missing) for side in both)
     return proof if known and len(proof.before.unpriced) == len(proof.after.unpriced) else None
+
+
+def whole_latency(report: Report, before: bool) -> Figure:
+    """The oracle's own latency of the whole model, of the input or of the result."""
+    if isinstance(report.verification, Missing):
+        return report.verification
+    proof = report.verification.oracle
+    if isinstance(proof, Missing):
+        return proof
+    return (proof.before if before else proof.after).latency_us
+
+
+def count(number: Number) -> Figure:
+    """A count as a figure."""
+    return number if isinstance(number, Missing) else Estimate(float(number), 0.0, Source.COMPUTED)
 
 
 def footprint(costs: Costs) -> Figure:
@@ -103,7 +118,7 @@ def _upper(row: AccuracyRow) -> float:
     if isinstance(row.drop, Missing) or isinstance(row.interval, Missing):
         return 0.0
     low, high = row.interval
-    return row.drop + (high - low) * _ONE_SIDED / (2 * _TWO_SIDED)
+    return row.drop + (high - low) * ONE_SIDED / (2 * TWO_SIDED)
 
 
 def _without(report: Report, precision: str, what: str, others: bool) -> Figure:
