@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 FEW = ("--passes", "canonicalize,densify_depthwise,fuse_ibn,prune_channels")
 GIVEN = ("optimize", "model.onnx", "-t", "edge-npu", "--calib", "calib.npz", "--max-divergence", "0.5", *FEW)
 OUT = (*GIVEN, "-o", "out.onnx")
-WRITTEN = {"out.onnx", "out.plan.json", "out.report.json", "out.report.md"}
+WRITTEN = {"out.onnx", "out.plan.json", "out.report.html", "out.report.json", "out.report.md"}
 PARTIAL = "out.partial.plan.json"
 Words = tuple[str, ...]
 

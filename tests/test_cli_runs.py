@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
-SIBLINGS = ["out.onnx", "out.plan.json", "out.report.json", "out.report.md"]
+SIBLINGS = ["out.onnx", "out.plan.json", "out.report.html", "out.report.json", "out.report.md"]
 
 # The first block of a mobile network: edge-npu has next to no use for a depthwise convolution there.
 STEM = """
@@ -47,7 +47,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_run_writes_four_files_that_belong_together(folder: Path, hwopt: Hwopt) -> None:
+def test_a_run_writes_five_files_that_belong_together(folder: Path, hwopt: Hwopt) -> None:
     done = hwopt("optimize", "stem.onnx", "-t", "edge-npu", "-o", "out.onnx", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert names(folder) == sorted(["stem.onnx", *SIBLINGS])

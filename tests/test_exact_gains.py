@@ -59,6 +59,6 @@ def test_lite0s_first_depthwise_made_dense_pays_on_edge_npu(tmp_path: Path) -> N
     result = hwopt.optimize(model, target="edge-npu", output=tmp_path / "out.onnx")
     assert change(result.report) <= -0.02
     names = [path.name for path in result.files]
-    assert names == ["out.onnx", "out.report.md", "out.report.json", "out.plan.json"]
+    assert names == ["out.onnx", "out.report.html", "out.report.md", "out.report.json", "out.plan.json"]
     assert isinstance(result.report.verification, Verification)
     assert all(output.max_rel <= 1e-4 for output in result.report.verification.outputs)

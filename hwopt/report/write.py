@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.errors import BadInput
+from hwopt.report.html import to_html
 from hwopt.report.jsonable import Json, json_text, to_json
 from hwopt.report.markdown import to_markdown
 from hwopt.report.schema import OutputInfo, Report
@@ -35,10 +36,11 @@ class OutputFiles:
     plan: Path
     report_json: Path
     report_md: Path
+    report_html: Path
 
     @staticmethod
     def beside(out: Path) -> OutputFiles:
-        """OUT.onnx, OUT.onnx.data, OUT.plan.json, OUT.report.json and OUT.report.md."""
+        """OUT.onnx, OUT.onnx.data, OUT.plan.json, and OUT.report.json, .md and .html."""
         stem = out.name.removesuffix(".onnx")
         return OutputFiles(
             onnx=out,
@@ -46,6 +48,7 @@ class OutputFiles:
             plan=out.with_name(stem + ".plan.json"),
             report_json=out.with_name(stem + ".report.json"),
             report_md=out.with_name(stem + ".report.md"),
+            report_html=out.with_name(stem + ".report.html"),
         )
 
     @property
@@ -55,7 +58,7 @@ class OutputFiles:
 
     def in_order(self) -> tuple[Path, ...]:
         """In the order in which they get their names: the ONNX file last."""
-        return (self.data, self.plan, self.report_json, self.report_md, self.onnx)
+        return (self.data, self.plan, self.report_json, self.report_md, self.report_html, self.onnx)
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Stage:
         self._draft(self.files.plan, json_text({**plan, OUTPUT_KEY: sha256}))
         self._draft(self.files.report_json, json_text(to_json(report)))
         self._draft(self.files.report_md, to_markdown(report))
+        self._draft(self.files.report_html, to_html(report))
         drafts = [path for path in self.files.in_order() if (self.folder / path.name).exists()]
         try:
             _publish_all([(self.folder / path.name, path) for path in drafts])

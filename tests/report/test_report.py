@@ -245,6 +245,7 @@ def test_siblings_carry_the_hash_of_the_model(tmp_path: Path) -> None:
     assert json.loads(files.plan.read_text())[OUTPUT_KEY] == sha256
     assert json.loads(files.report_json.read_text())["output"]["sha256"] == sha256
     assert sha256 in files.report_md.read_text()
+    assert sha256 in files.report_html.read_text()
 
 
 def test_external_weights_travel_with_the_model(tmp_path: Path) -> None:
