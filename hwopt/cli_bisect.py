@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwopt.cli_common import command_line, debug_level, running
+from hwopt.cli_bisect_show import lines, plain, steps_text
+from hwopt.cli_common import command_line, debug_level, print_object, running
 from hwopt.cli_config import ConfigFile
 from hwopt.cli_flat import flat
 from hwopt.cli_options import (
@@ -26,14 +27,12 @@ from hwopt.cli_options import (
 )
 from hwopt.cli_run_options import AccuracyOptions, DataOptions, PassOptions, engine_options
 from hwopt.errors import BadInput
-from hwopt.report.jsonable import JsonObject, encode, json_text
+from hwopt.trace import Listeners, Progress, emit
 
 if TYPE_CHECKING:
-    from hwopt.debug.bisect.run import Hunt, StepInfo
     from hwopt.debug.bisect.search import Checked
 
 LOG = "check.log"
-_LISTED = 8
 _BROKEN = 1
 JUDGED = "What is checked"  # heading in the help
 
@@ -165,16 +164,16 @@ def bisect(
             most=max_checks,
             force=force,
             command=f"{command_line()} --no-case",
-            tell=_silent if as_json or quiet else _tell,
+            tell=_telling(listeners, as_json or quiet),
             listeners=listeners,
         )
     seconds = perf_counter() - started
     if hunt.case is not None:
         _write_log(hunt.case.folder / LOG, "".join(log))
     if as_json:
-        print(json_text(encode(_as_json(hunt, seconds))), end="")
+        print_object(plain(hunt, seconds))
     else:
-        for line in _lines(hunt, seconds):
+        for line in lines(hunt, seconds):
             print(line)
     raise typer.Exit(0 if hunt.bisection.outcome == "passes" else _BROKEN)
 
@@ -202,100 +201,23 @@ def _shown(text: str) -> None:
     print(text, end="", file=sys.stderr, flush=True)
 
 
-def _silent(checked: Checked) -> None:
-    del checked
+def _telling(listeners: Listeners, quiet: bool) -> Callable[[Checked], None]:
+    """Tells of every check, and how many there may be: halving finds the step, a few more its partners."""
+    planned = 0
+
+    def tell(checked: Checked) -> None:
+        nonlocal planned
+        planned = planned or len(checked.steps)
+        likely = 3 + planned.bit_length()
+        emit(listeners, Progress("bisect", checked.number, max(likely, checked.number + 1)))
+        if not quiet:
+            _tell(checked)
+
+    return tell
 
 
 def _tell(checked: Checked) -> None:
     """One line per check, on standard error."""
     reason = f": {checked.finding.reason}" if checked.finding.reason else ""
-    text = f"check {checked.number}, {_steps(sorted(checked.steps))}: {checked.finding.verdict}{reason}"
+    text = f"check {checked.number}, {steps_text(sorted(checked.steps))}: {checked.finding.verdict}{reason}"
     print(text, file=sys.stderr, flush=True)
-
-
-def _steps(steps: list[int]) -> str:
-    """step 3; steps 1 to 24; steps 2, 7, 41."""
-    if not steps:
-        return "no step"
-    if len(steps) == 1:
-        return f"step {steps[0]}"
-    if len(steps) > 2 and steps == list(range(steps[0], steps[-1] + 1)):
-        return f"steps {steps[0]} to {steps[-1]}"
-    more = f" and {len(steps) - _LISTED} more" if len(steps) > _LISTED else ""
-    return f"steps {', '.join(map(str, steps[:_LISTED]))}{more}"
-
-
-def _lines(hunt: Hunt, seconds: float) -> Iterator[str]:
-    """What was found, for people."""
-    found = hunt.bisection
-    if found.outcome == "passes":
-        yield f"the plan passes: all {found.planned} steps together are good"
-    elif found.outcome == "undecided":
-        why = "the check skips what would tell" if found.complete else "the checks ran out"
-        first, last = found.between
-        yield f"undecided: the first bad step of {found.planned} is one of {first} to {last}; {why}"
-        yield f"  {found.finding.kind}: {found.finding.reason}"
-    else:
-        assert hunt.culprit is not None
-        yield f"step {found.culprit} of {found.planned} breaks it: {found.finding.kind}"
-        yield from _described(hunt.culprit)
-        yield f"  {found.finding.reason}"
-        yield from _company(hunt)
-    yield from _case_lines(hunt)
-    for note in hunt.notes:
-        yield f"note: {note}"
-    yield f"{found.checks} check{'s' if found.checks != 1 else ''}, {seconds:.1f} s"
-
-
-def _described(step: StepInfo, indent: str = "  ") -> Iterator[str]:
-    yield f"{indent}{step.pass_name}: {step.choice} = {step.value} ({step.risk})"
-    if step.nodes:
-        more = f" and {len(step.nodes) - _LISTED} more" if len(step.nodes) > _LISTED else ""
-        yield f"{indent}nodes: {', '.join(step.nodes[:_LISTED])}{more}"
-    if step.parameters:
-        yield f"{indent}parameters: {', '.join(f'{k}={v}' for k, v in step.parameters.items())}"
-
-
-def _company(hunt: Hunt) -> Iterator[str]:
-    """Alone, or with whom."""
-    found = hunt.bisection
-    if not found.partners:
-        yield "  alone: no other step is needed for that"
-    else:
-        least = "" if found.complete else ", or fewer: the checks ran out"
-        yield f"  only together with {_steps(list(found.partners))}{least}"
-        for step in hunt.partners[:_LISTED]:
-            yield from _described(step, "    ")
-    if found.needs:
-        yield f"  it can only be made after {_steps(list(found.needs))}"
-
-
-def _case_lines(hunt: Hunt) -> Iterator[str]:
-    if hunt.case is not None:
-        yield f"wrote {hunt.case.folder}: the smallest failing model has {hunt.case.nodes} nodes"
-        tried = "" if hunt.case.verified else " (not tried: see case.json)"
-        yield f"reproduce: {hunt.case.reproduction}{tried}"
-
-
-def _as_json(hunt: Hunt, seconds: float) -> JsonObject:
-    """Everything, as plain data."""
-    found = hunt.bisection
-    table = {
-        "outcome": found.outcome,
-        "steps": found.planned,
-        "checks": found.checks,
-        "seconds": round(seconds, 3),
-        "culprit": hunt.culprit,
-        "alone": found.outcome == "found" and not found.partners,
-        "together_with": hunt.partners,
-        "needs": hunt.needs,
-        "minimal": found.minimal,
-        "minimal_is_sure": found.complete,
-        "between": found.between if found.outcome == "undecided" else None,
-        "finding": found.finding,
-        "case": None if hunt.case is None else {**vars(hunt.case), "folder": str(hunt.case.folder)},
-        "notes": hunt.notes,
-    }
-    encoded = encode(table)
-    assert isinstance(encoded, dict)
-    return encoded

@@ -56,7 +56,7 @@ COMMANDS: tuple[Entry, ...] = (
                 "measure", "hwopt.cli_measure:targets_measure", "Measure what its cost model is made of."
             ),
             Command("fit", "hwopt.cli_fit:targets_fit", "Fit its cost model, and say how good it is."),
-            Command("check", "hwopt.cli_targets:targets_check", "Tell whether it can be trusted."),
+            Command("check", "hwopt.cli_targets_check:targets_check", "Tell whether it can be trusted."),
         ),
     ),
     Group(

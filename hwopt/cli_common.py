@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from hwopt import cli_config, cli_watch
 from hwopt.cli_debug import debug_level as debug_level
 from hwopt.limits import input_shape as parse_shape
-from hwopt.report.jsonable import json_text, to_json
+from hwopt.report.jsonable import encode, json_text, to_json
 from hwopt.report.schema import Report
 from hwopt.trace import Listeners
 
@@ -34,6 +34,11 @@ def running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
     """Listeners for the run. What libraries print meanwhile goes to standard error."""
     with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, debug_level()) as listeners:
         yield listeners
+
+
+def print_object(value: object) -> None:
+    """One JSON object on standard output: a table, a dataclass, or what holds some of these."""
+    print(json_text(encode(value)), end="")
 
 
 def print_json(report: Report) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt import cli_show
-from hwopt.cli_common import running, shapes_of
-from hwopt.cli_options import AsJson, Preprocess, Seed, Shapes
+from hwopt.cli_common import print_object, running, shapes_of
+from hwopt.cli_options import AsJson, Preprocess, Quiet, Seed, Shapes
 from hwopt.errors import BadInput
-from hwopt.report.jsonable import encode, json_text
+from hwopt.trace import Listeners
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -64,24 +64,37 @@ def compare(
     tolerance: Share = None,
     layers: LayersToo = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Run two models on the same inputs and compare what comes out. Exit code 1 where they differ.
+    """Run two models on the same inputs and compare what comes out.
 
-    Example: hwopt compare model.onnx model.hwopt.onnx --layers
+    Without --inputs they are run on seeded noise. What float rounding explains is no difference.
+
+    Examples:
+        hwopt compare model.onnx fast.onnx
+        hwopt compare model.onnx fast.onnx --layers
+        hwopt compare model.onnx fast.onnx --inputs calib.npz --tolerance 0.01 --json
+
+    Exit codes:
+        0    the same
+        1    different
+        2    bad input or usage: a model that does not run, no output in common
+        3    a bug in hwopt
+        130  interrupted
     """
     shapes = shapes_of(input_shape)
-    with running(as_json, quiet=True):
+    with running(as_json, quiet) as listeners:
         from hwopt.debug.compare.outputs import compare_outputs
         from hwopt.ir import load_model
 
         models = load_model(one), load_model(two)
         runs = _inputs(models[0], str(one), inputs, preprocess, samples, seed, shapes)
-        found = compare_outputs(*models, runs, tolerance, (str(one), str(two)))
-        inside = _inside(*models, found) if layers else None
+        found = compare_outputs(*models, runs, tolerance, (str(one), str(two)), listeners)
+        inside = _inside(*models, found, listeners) if layers else None
     if as_json:
         from hwopt.debug.compare.plain import to_object
 
-        print(json_text(encode(to_object((str(one), str(two)), found, inside))), end="")
+        print_object(to_object((str(one), str(two)), found, inside))
     else:
         _show(found, inside)
     if not found.same or (inside is not None and not inside.same):
@@ -111,11 +124,11 @@ def _inputs(
     return generated_inputs(model, load_session(model, name).run, shapes, seed, samples or 1)
 
 
-def _inside(one: ir.Model, two: ir.Model, found: Comparison) -> Layers:
+def _inside(one: ir.Model, two: ir.Model, found: Comparison, listeners: Listeners) -> Layers:
     """The tensors inside, on the first inputs on which an output differs."""
     from hwopt.debug.compare.layers import compare_layers
 
-    return compare_layers(one, two, found.inputs[found.telling - 1].feeds, found.tolerance)
+    return compare_layers(one, two, found.inputs[found.telling - 1].feeds, found.tolerance, listeners)
 
 
 def _show(found: Comparison, layers: Layers | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt import cli_show
+from hwopt.cli_common import print_object
 from hwopt.cli_measure import GO_ON
 from hwopt.cli_meter import meter
 from hwopt.cli_targets import (
@@ -22,7 +23,6 @@ from hwopt.cli_targets import (
     closed_after,
 )
 from hwopt.errors import Interrupted
-from hwopt.report.jsonable import encode, json_text
 from hwopt.report.words import byte_count
 
 if TYPE_CHECKING:
@@ -67,6 +67,11 @@ def targets_fit(
 
     A target that ships with hwopt and is asked for by its name is fitted in a copy in your own
     targets folder; one that is asked for by its folder, right there.
+
+    Examples:
+        hwopt targets fit my-npu
+        hwopt targets fit my-npu --incremental
+        hwopt targets fit ./my-board --find-fusions --oracle-command 'ssh board ./bench {model}'
     """
     from hwopt.registry import load_target, make_oracle
     from hwopt.target_home import own_folder
@@ -76,7 +81,7 @@ def targets_fit(
         oracle = make_oracle(found, command=oracle_command, table=table, workers=workers)
         with closed_after(oracle):
             findings = _find_fusions(found, oracle, quiet or as_json)
-        _show_fusions(findings, found, target if write_fusions else None)
+        _tell_fusions(findings, found, target if write_fusions else None, as_json)
         return
     folder = own_folder(found, target)
     if folder != found.folder:
@@ -92,7 +97,7 @@ def targets_fit(
     fitted = _refit(folder, silent) if incremental else _fit(folder, sizes, quick, silent)
     if as_json:
         told = {**vars(fitted), "path": str(fitted.path)}
-        print(json_text(encode({"target": found.name, "folder": str(folder), "fitted": told})), end="")
+        print_object({"target": found.name, "folder": str(folder), "fitted": told})
     else:
         _show_fitted(fitted, folder)
 
@@ -108,13 +113,13 @@ def _refit(folder: Path, quiet: bool) -> Refitted:
 
 
 def _fit(folder: Path, sizes: dict[str, int], quick: bool, quiet: bool) -> Fitted:
-    from hwopt.cost.fit import fit
+    from hwopt.cost.fit import FOLDS, fit
     from hwopt.cost.training import Settings
 
     settings = replace(Settings(), **sizes) if sizes else None
     try:
-        with meter("fitting", 0, quiet):
-            return fit(folder, settings, judged=0) if quick else fit(folder, settings)
+        with meter("trainings", 1 if quick else FOLDS + 1, quiet) as tell:
+            return fit(folder, settings, 0 if quick else FOLDS, lambda done: tell(done, ""))
     except KeyboardInterrupt:
         raise Interrupted(_AS_IT_WAS) from None
 
@@ -159,18 +164,28 @@ def _find_fusions(target: Target, oracle: Oracle, quiet: bool) -> FusionFindings
         raise Interrupted(GO_ON) from None
 
 
-def _show_fusions(found: FusionFindings, target: Target, written_to: str | None) -> None:
-    """Prints the rules as they would stand in target.toml; writes them where that was asked for."""
-    from hwopt.target_home import own_folder
-    from hwopt.targets_new import write_fusions
-
+def _tell_fusions(found: FusionFindings, target: Target, written_to: str | None, as_json: bool) -> None:
+    """Tells the rules as they would stand in target.toml; writes them where that was asked for."""
+    written = None if written_to is None else _write_fusions(found, target, written_to)
+    if as_json:
+        rules = [
+            {"anchors": sorted(rule.anchors), "followers": [sorted(words) for words in rule.followers]}
+            for rule in found.rules
+        ]
+        print_object({"target": target.name, "fusions": rules, "unclear": found.unclear, "file": written})
+        return
     print(found.toml(), end="")
     for anchor, follower in found.unclear:
         print(f"# left apart, because nothing was decided: {anchor}, {follower}")
-    if written_to is not None:
-        folder = own_folder(target, written_to)
-        write_fusions(folder, found.toml())
-        done = (
-            f"wrote {folder / 'target.toml'}: measure again with --force (answers are remembered), then fit"
-        )
+    if written is not None:
+        done = f"wrote {written}: measure again with --force (answers are remembered), then fit"
         print(done, file=sys.stderr)
+
+
+def _write_fusions(found: FusionFindings, target: Target, written_to: str) -> str:
+    from hwopt.target_home import own_folder
+    from hwopt.targets_new import write_fusions
+
+    folder = own_folder(target, written_to)
+    write_fusions(folder, found.toml())
+    return str(folder / "target.toml")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwopt.cli_common import print_object
 from hwopt.cli_meter import meter
 from hwopt.cli_targets import (
     AsJson,
@@ -20,7 +21,6 @@ from hwopt.cli_targets import (
 )
 from hwopt.errors import BadInput, Interrupted
 from hwopt.limits import input_shape as parse_shape
-from hwopt.report.jsonable import encode, json_text
 
 if TYPE_CHECKING:
     from hwopt.cost.campaign import CampaignPlan
@@ -83,6 +83,11 @@ def targets_measure(
 
     Answers are remembered: an interrupted run goes on where it stopped when the same command is
     given again, and a larger one pays only for what is new.
+
+    Examples:
+        hwopt targets measure my-npu --samples 200
+        hwopt targets measure my-npu --around model.onnx --samples 50
+        hwopt targets measure ./my-board --oracle-command 'ssh board ./bench {model}' --append
     """
     from hwopt.cost.campaign import CampaignPlan
     from hwopt.ir import load_model
@@ -183,7 +188,7 @@ def _store(target: Target, measured: Measured, path: Path, adds: bool, as_json: 
             "rows_in_file": len(rows),
             "data_sha256": sha256,
         }
-        print(json_text(encode(result)), end="")
+        print_object(result)
         return
     print(f"{measured.samples} samples, {len(measured.rows)} rows: {_counts(kinds)}")
     for reason, count in measured.dropped.items():

@@ -1,7 +1,6 @@
-"""`hwopt targets list | show | new | check`: the accelerators there are, and whether they can be trusted.
+"""`hwopt targets list | show | new`: the accelerators there are, and starting one of your own.
 
-`measure` and `fit` are in hwopt.cli_measure. What is heavy to import is imported by the command
-that needs it, so that `hwopt --help` stays quick.
+What is heavy to import is imported by the command that needs it, so that `hwopt --help` stays quick.
 """
 
 from __future__ import annotations
@@ -14,37 +13,76 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt import cli_show
-from hwopt.cli_meter import meter
-from hwopt.errors import HwoptError, Interrupted
-from hwopt.report.jsonable import encode, json_text
+from hwopt.cli_common import print_object
+from hwopt.cli_complete import target_names
+from hwopt.cli_options import RESULTS
+from hwopt.errors import HwoptError
 
 if TYPE_CHECKING:
     from hwopt.oracles.protocol import Oracle
     from hwopt.target import Target
-    from hwopt.target_verdict import Finding, Spot
 
-TargetName = Annotated[str, typer.Argument(metavar="NAME|FOLDER", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.")]
+MEASURING = "How it is measured"  # headings in the help
+SAMPLES = "What is measured"
+
+TargetName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|FOLDER",
+        help="A target: its name (hwopt targets list), or its folder.",
+        show_default=False,
+        autocompletion=target_names,
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result, and nothing else, as JSON.", rich_help_panel=RESULTS),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress display.", rich_help_panel=RESULTS)]
 OracleCommand = Annotated[
     str | None,
-    typer.Option(metavar="'ssh board ./bench {model}'", help="What measures a model (oracle `command`)."),
+    typer.Option(
+        metavar="'ssh board ./bench {model}'",
+        help="What measures a model (oracle `command`).",
+        rich_help_panel=MEASURING,
+    ),
 ]
 TableFile = Annotated[
-    Path | None, typer.Option("--table", metavar="FILE", help="Measurements there are (oracle `table`).")
+    Path | None,
+    typer.Option(
+        "--table",
+        metavar="FILE",
+        help="Measurements there are (oracle `table`).",
+        rich_help_panel=MEASURING,
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes that measure at the same time.", show_default=False)
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Processes that measure at the same time.",
+        show_default=False,
+        rich_help_panel=MEASURING,
+    ),
 ]
 
 
 def targets_list(as_json: AsJson = False) -> None:
-    """Every accelerator that can be named, and how good its cost model is."""
+    """Every accelerator that can be named, and how good its cost model is.
+
+    Those that ship with hwopt, those in your own targets folder and under $HWOPT_TARGETS, and those of
+    other packages. A folder that is none of these is named with --target FOLDER.
+
+    Examples:
+        hwopt targets list
+        hwopt targets list --json
+    """
     from hwopt.registry import target_folders
 
     rows = [_listed(name, folder) for name, folder in sorted(target_folders().items())]
     if as_json:
-        print(json_text(encode(rows)), end="")
+        print_object({"targets": rows})
         return
     header = ["target", "precision", "oracle", "cost model", "size", "what it is"]
     cli_show.show_table(header, [[str(row[name]) for name in _COLUMNS] for row in rows])
@@ -77,13 +115,18 @@ def _listed(name: str, folder: Path) -> dict[str, object]:
 
 
 def targets_show(target: TargetName, as_json: AsJson = False) -> None:
-    """One accelerator: its hardware, its fusion rules, its cost model, its card."""
+    """One accelerator: its hardware, its fusion rules, its cost model, its card.
+
+    Examples:
+        hwopt targets show edge-npu
+        hwopt targets show edge-npu --json
+    """
     from hwopt.registry import load_target
     from hwopt.target_home import CARD_FILE
 
     found = load_target(target)
     if as_json:
-        print(json_text(encode(_shown_json(found))), end="")
+        print_object(_shown_json(found))
         return
     cli_show.show_table(["", found.name], _target_rows(found))
     card = found.folder / CARD_FILE
@@ -166,15 +209,31 @@ def _followers(stages: Sequence[frozenset[str]]) -> str:
 def targets_new(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     source: Annotated[
-        str | None, typer.Option("--from", metavar="TARGET", help="Start from a target that exists.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TARGET",
+            help="Start from a target that exists.",
+            autocompletion=target_names,
+        ),
     ] = None,
     oracle: Annotated[
         str | None,
         typer.Option(metavar="vela|zigzag|onnxruntime|command|table", help="What will measure it: zigzag."),
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where NAME's folder is made.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Start a target of your own: writes a commented target.toml to fill in."""
+    """Start a target of your own: writes a commented target.toml to fill in.
+
+    Without --out it goes into your own targets folder, and can then be named like any other. An existing
+    folder is never written to.
+
+    Examples:
+        hwopt targets new my-npu
+        hwopt targets new my-npu --from edge-npu
+        hwopt targets new my-board --oracle command --out targets
+    """
     from hwopt.errors import BadInput
     from hwopt.registry import config_folder, load_target
     from hwopt.targets_new import DEFAULT_ORACLE, copy_target, new_target
@@ -186,122 +245,15 @@ def targets_new(
         files = copy_target(load_target(source).folder, folder)
     else:
         files = new_target(folder, oracle or DEFAULT_ORACLE)
+    called = name if out is None else str(folder)
+    if as_json:
+        print_object({"target": called, "folder": str(folder), "files": [str(path) for path in files]})
+        return
     for path in files:
         print(f"wrote {path}")
-    called = name if out is None else str(folder)
     print(f"fill it in, then: hwopt targets check {called}, hwopt targets measure {called}")
-
-
-def targets_check(
-    target: TargetName,
-    samples: Annotated[
-        int, typer.Option(min=0, help="Fresh samples to measure and compare; 0 measures nothing.")
-    ] = 20,
-    oracle_command: OracleCommand = None,
-    table: TableFile = None,
-    workers: Workers = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Whether a target can be trusted: every problem of its file, its pins, its oracle, its accuracy today.
-
-    Exit code 0: fine. 1: it works, but should not be trusted yet. 2: something is broken.
-    """
-    from hwopt.target_verdict import check_file, exit_code
-
-    folder = find_folder(target)
-    findings = check_file(folder)
-    spots: list[Spot] = []
-    if exit_code(findings) == 0:
-        more, spots = _checked(folder, samples, quiet or as_json, oracle_command, table, workers)
-        findings += more
-    code = exit_code(findings)
-    if as_json:
-        whole = {"target": folder.name, "exit_code": code, "findings": findings, "samples": spots}
-        print(json_text(encode(whole)), end="")
-    else:
-        _show_findings(findings, spots)
-    raise typer.Exit(code)
-
-
-def find_folder(given: str) -> Path:
-    """The folder of a target, although its target.toml may be broken.
-
-    Raises BadInput where there is no such target.
-    """
-    from hwopt.registry import load_target, target_folders
-    from hwopt.target import FILE_NAME
-
-    folders = target_folders()
-    path = Path(given)
-    if given in folders:
-        return folders[given]
-    if path.name == FILE_NAME and path.is_file():
-        return path.parent
-    return path if (path / FILE_NAME).is_file() else load_target(given).folder
-
-
-def _checked(
-    folder: Path, samples: int, quiet: bool, command: str | None, table: Path | None, workers: int | None
-) -> tuple[list[Finding], list[Spot]]:
-    """What is checked once the file can be read."""
-    from hwopt.registry import make_oracle
-    from hwopt.target import read_target
-    from hwopt.target_verdict import Finding, Verdict, check_folder, check_oracle
-
-    target = read_target(folder)
-    findings = list(check_folder(target))
-    if target.oracle.name == "command" and command is None:
-        findings.append(Finding("oracle", Verdict.OPEN, "give --oracle-command to measure"))
-        return findings, []
-    try:
-        oracle = make_oracle(target, command=command, table=table, workers=workers)
-    except HwoptError as error:
-        return [*findings, Finding("oracle", Verdict.BROKEN, str(error))], []
-    with closed_after(oracle):
-        findings.append(check_oracle(oracle))
-        usable = findings[-1].verdict is Verdict.FINE and target.cost_model is not None
-        broken = any(item.topic == "cost model" and item.verdict is not Verdict.FINE for item in findings)
-        if not samples or not usable or broken:
-            return findings, []
-        spots = _spots(target, oracle, samples, quiet)
-    from hwopt.target_verdict import judge
-
-    return [*findings, judge(spots)], spots
-
-
-def _spots(target: Target, oracle: Oracle, samples: int, quiet: bool) -> list[Spot]:
-    from hwopt.oracles.cache import Cache
-    from hwopt.target_verdict import spot_check
-
-    try:
-        with Cache() as cache, meter("fresh samples", samples, quiet) as tell:
-            return spot_check(target, oracle, samples, cache, lambda done, _: tell(done, ""))
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what was measured is remembered, the next check goes on") from None
 
 
 def closed_after(oracle: Oracle) -> AbstractContextManager[object]:
     """Ends the oracle's processes afterwards, where it has any."""
     return closing(oracle) if hasattr(oracle, "close") else nullcontext()  # type: ignore[type-var]
-
-
-def _show_findings(findings: Sequence[Finding], spots: Sequence[Spot]) -> None:
-    from hwopt.report.words import microseconds
-
-    if spots:
-        rows = [
-            [
-                spot.sample,
-                spot.kinds,
-                microseconds(spot.measured_us),
-                f"{microseconds(spot.predicted_us)} ± {microseconds(spot.spread_us, 2)}",
-                f"{100 * spot.error:+.1f}%",
-                "" if spot.covered else "beyond two spreads",
-            ]
-            for spot in spots
-        ]
-        cli_show.show_table(["sample", "operators", "measured", "predicted", "error", ""], rows)
-    cli_show.show_table(
-        ["checked", "", "found"], [[item.topic, item.verdict.value, item.text] for item in findings]
-    )

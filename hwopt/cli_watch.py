@@ -34,6 +34,11 @@ _WORDS = {
     "judge": "judging",
     "quantise": "quantising",
     "write": "writing",
+    "measure": "asking the oracle",
+    "bisect": "checking steps of the plan",
+    "shrink": "making the failing model small",
+    "compare": "running both models",
+    "layers": "comparing tensors inside",
 }
 _WITH_BEST = ("search", "decide")  # lines that say what the best plan so far is
 

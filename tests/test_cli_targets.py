@@ -265,7 +265,7 @@ def test_check_shows_every_problem_of_the_file(run: Run, home: Path) -> None:
     assert len(problems) >= 2
     assert all(problem.startswith(str(path)) for problem in problems)
     code, out, _ = run("list", "--json")  # one broken target does not hide the others
-    rows = {row["name"]: row for row in json.loads(out)}
+    rows = {row["name"]: row for row in json.loads(out)["targets"]}
     assert (code, rows["mine"]["cost_model"]) == (0, "broken")
     assert "edge-npu" in rows
 

@@ -77,12 +77,17 @@ class Evaluation:
 
 
 def cross_validate(
-    samples: Sequence[Sample], target: Target, settings: Settings, folds: int = 4, judged: int | None = None
+    samples: Sequence[Sample],
+    target: Target,
+    settings: Settings,
+    folds: int = 4,
+    judged: int | None = None,
+    progress: Callable[[int], None] = lambda trained: None,
 ) -> Evaluation:
     """Judges a recipe family by family, with one training for each fold.
 
-    judged: how many of the folds are tried; None for all. Data of fewer than two families is
-    judged on a random fifth of its subgraphs.
+    judged: how many of the folds are tried; None for all. progress: is told how many trainings are done.
+    Data of fewer than two families is judged on a random fifth of its subgraphs.
     """
     rows = usable(samples)
     held = family_folds(rows, folds)[:judged]
@@ -91,9 +96,10 @@ def cross_validate(
         how, fifth = "a random fifth of the subgraphs", random_fifth(rows)
         parts = [predict_held_out(rows, [row.sample in fifth for row in rows], target, settings)]
     else:
-        parts = [
-            predict_held_out(rows, [row.family in fold for row in rows], target, settings) for fold in held
-        ]
+        parts = []
+        for fold in held:
+            parts.append(predict_held_out(rows, [row.family in fold for row in rows], target, settings))
+            progress(len(parts))
     found = evaluation(how, [outcome for part in crosswise(parts) for outcome in part])
     return replace(found, calibration=calibrated([outcome for part in parts for outcome in part]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,11 +43,17 @@ class Fitted:
     evaluation: Evaluation | None
 
 
-def fit(folder: Path, settings: Settings | None = None, judged: int = FOLDS) -> Fitted:
+def fit(
+    folder: Path,
+    settings: Settings | None = None,
+    judged: int = FOLDS,
+    progress: Callable[[int], None] = lambda trained: None,
+) -> Fitted:
     """Fits the target's cost model on FOLDER/measurements.csv.xz and pins it in target.toml.
 
     Writes the model file, the [cost_model] table and two sections of card.md. judged: how many of
-    the four family folds are tried, each at the price of one more training; 0 for none. Raises
+    the four family folds are tried, each at the price of one more training; 0 for none. progress: is told
+    how many trainings are done, of judged + 1. Raises
     BadInput where measurements are missing, broken or too few.
     """
     settings = settings or Settings()
@@ -58,8 +65,9 @@ def fit(folder: Path, settings: Settings | None = None, judged: int = FOLDS) -> 
         raise BadInput(
             f"{data}: {len(rows)} usable rows; a fit needs {_LEAST_ROWS} from two families or more"
         )
-    found = cross_validate(samples, target, settings, FOLDS, judged) if judged > 0 else None
+    found = cross_validate(samples, target, settings, FOLDS, judged, progress) if judged > 0 else None
     trained = train(samples, target, settings, data_sha256)
+    progress(judged + 1)
     header = trained.header
     if found is not None and found.calibration is not None:
         header = replace(header, calibration=found.calibration.to_json())

@@ -125,7 +125,7 @@ def renamed_output() -> ir.Model:
 
 def test_the_help_has_an_example(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--help"]) == 0
-    assert "hwopt compare model.onnx model.hwopt.onnx --layers" in " ".join(capfd.readouterr().out.split())
+    assert "hwopt compare model.onnx fast.onnx --layers" in " ".join(capfd.readouterr().out.split())
 
 
 def test_models_on_disk_stay_as_they_are(tmp_path: Path) -> None:

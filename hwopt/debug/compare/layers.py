@@ -16,6 +16,7 @@ from hwopt.debug.compare.tolerance import Tolerance, within
 from hwopt.debug.compare.walk import Seen, Side, Unseen, noises, walk
 from hwopt.nodes import Array, is_op, label
 from hwopt.provenance import rewrites_of
+from hwopt.trace import Listeners, Progress, emit
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ class Layers:
 
 
 def compare_layers(
-    one: ir.Model, two: ir.Model, feeds: Mapping[str, Array], tolerance: float | None = None
+    one: ir.Model,
+    two: ir.Model,
+    feeds: Mapping[str, Array],
+    tolerance: float | None = None,
+    listeners: Listeners = (),
 ) -> Layers:
     """Compares every tensor that both models compute, on one set of inputs, one tensor at a time.
 
@@ -115,7 +120,10 @@ def compare_layers(
         Side.of(two, inputs_for(one, two, feeds), [pair.two for pair in pairs]),
     )
     allowed = Tolerance(tolerance)
-    found = list(walk(*sides, pairs, allowed.least))
+    found = []
+    for done, item in enumerate(walk(*sides, pairs, allowed.least), start=1):
+        found.append(item)
+        emit(listeners, Progress("layers", done, len(pairs)))
     noise = _noise(sides[0], found, allowed)
     tensors = tuple(
         _layer(item, allowed, moved)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +17,10 @@ from hwopt.debug.compare.tolerance import Tolerance, own_noise, within
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.runtime import FrugalSession, Session
+from hwopt.trace import Listeners, Progress, emit
 from hwopt.verify import nudged
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def compare_outputs(
     inputs: Sequence[Inputs],
     tolerance: float | None = None,
     names: tuple[str, str] = ("the first model", "the second model"),
+    listeners: Listeners = (),
 ) -> Comparison:
     """Runs both on the same inputs and compares what comes out, output by output.
 
@@ -92,12 +97,13 @@ def compare_outputs(
     allowed = Tolerance(tolerance)
     pairs = paired_outputs(one, two)
     gaps = interface_gaps(one, two)
-    reference = list(_reference(one, inputs, allowed, names[0]))
+    reference = list(_told(listeners, _reference(one, inputs, allowed, names[0]), 0, 2 * len(inputs)))
     found: dict[str, OutputGap] = {}
     telling: list[int] = []
     failure = ""
     session = load_session(two, names[1])
-    for number, (item, (expected, noise)) in enumerate(zip(inputs, reference, strict=True), start=1):
+    runs = _told(listeners, zip(inputs, reference, strict=True), len(inputs), 2 * len(inputs))
+    for number, (item, (expected, noise)) in enumerate(runs, start=1):
         try:
             actual = session.run(inputs_for(one, two, item.feeds))
         except Exception as error:  # whatever ONNX Runtime throws
@@ -110,6 +116,13 @@ def compare_outputs(
             telling += [] if fresh.same else [number]
     first = telling[0] if telling else 1
     return Comparison(tuple(inputs), gaps, tuple(found.values()), tolerance, failure, first)
+
+
+def _told(listeners: Listeners, items: Iterable[Item], begun: int, total: int) -> Iterator[Item]:
+    """The items; behind each of them listeners hear how many runs are done."""
+    for done, item in enumerate(items, start=begun + 1):
+        yield item
+        emit(listeners, Progress("compare", done, total))
 
 
 def _reference(
