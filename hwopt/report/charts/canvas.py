@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -65,6 +66,7 @@ _STYLE: dict[Any, object] = {
     "font.family": "sans-serif",
     "font.size": 12,
     "text.color": Ink.TEXT.value,
+    "text.parse_math": False,  # a dollar in a node's name is a dollar
     "axes.edgecolor": Ink.GRID.value,
     "axes.labelcolor": Ink.MUTED.value,
     "axes.facecolor": "none",
@@ -110,7 +112,9 @@ class Canvas:
     def svg(self, title: str) -> str:
         """The finished picture. title: what it shows, for those who cannot see it."""
         text = StringIO()
-        self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():  # of letters that its own font lacks: the page has others
+            warnings.filterwarnings("ignore", r"Glyph .* missing from font")
+            self.figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
         return _for_page(text.getvalue(), title, self.tips, self.width)
 
 

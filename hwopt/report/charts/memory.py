@@ -9,6 +9,7 @@ from hwopt.report.schema import Costs, Hardware, Missing, Report, SubgraphRow
 _HEIGHT = 190
 _NAMED = 3
 _LETTERS = {Width.WIDE: 40, Width.NARROW: 20}
+_COLUMNS = 300  # steps up to which each has a column of its own
 _NEAR = 1.6  # a capacity up to so many times the peak is worth a line
 
 
@@ -39,12 +40,17 @@ def _bytes(row: SubgraphRow) -> float:
 
 
 def _area(chart: Canvas, rows: tuple[SubgraphRow, ...], ink: Ink, scale: float, name: str) -> None:
-    """An area made of one column per step, so that each can be pointed at."""
+    """An area; of one column per step, so that each can be pointed at, where these are not too many."""
     heights = [_bytes(row) / scale for row in rows]
-    columns = chart.axes.bar(range(len(rows)), heights, width=1.0, color=ink.value, alpha=0.55, linewidth=0)
-    for step, (column, row) in enumerate(zip(columns, rows, strict=True)):
-        chart.tip(column, f"{name}, step {step + 1}: {row.nodes[0]}, {words.size(row.peak_bytes)} alive")
     edges = [step - 0.5 for step in range(len(rows) + 1)]
+    if len(rows) > _COLUMNS:
+        chart.axes.stairs(heights, edges, fill=True, color=ink.value, alpha=0.55, linewidth=0)
+    else:
+        columns = chart.axes.bar(
+            range(len(rows)), heights, width=1.0, color=ink.value, alpha=0.55, linewidth=0
+        )
+        for step, (column, row) in enumerate(zip(columns, rows, strict=True)):
+            chart.tip(column, f"{name}, step {step + 1}: {row.nodes[0]}, {words.size(row.peak_bytes)} alive")
     chart.axes.stairs(heights, edges, color=ink.value, linewidth=1.4)
     chart.axes.grid(axis="y")
     chart.axes.margins(x=0.01)

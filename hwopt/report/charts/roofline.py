@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hwopt.report import words
@@ -10,6 +12,7 @@ from hwopt.report.charts.latency import BOUNDS
 from hwopt.report.charts.pairs import latency
 from hwopt.report.schema import Hardware, MemoryLevel, Missing, Report, SubgraphRow
 
+_MOST = 200  # dots of one side
 _LARGEST = 420.0  # area of the dot of a subgraph that takes all the time, in square pixels
 
 
@@ -22,7 +25,7 @@ def roofline_chart(report: Report, width: Width) -> str:
     if isinstance(hardware, Missing):
         return ""
     sides = {"before": report.subgraphs.before, "after": report.subgraphs.after}
-    placed = {side: [row for row in rows if _intensity(row, hardware)] for side, rows in sides.items()}
+    placed = {side: _longest(rows, hardware) for side, rows in sides.items()}
     everything = [row for rows in placed.values() for row in rows]
     if not everything:
         return ""
@@ -39,6 +42,12 @@ def roofline_chart(report: Report, width: Width) -> str:
         chart.axes.grid()
         _legend(chart, bool(report.subgraphs.after))
         return chart.svg("Roofline: subgraphs before and after, under what the hardware allows")
+
+
+def _longest(rows: Sequence[SubgraphRow], hardware: Hardware) -> list[SubgraphRow]:
+    """Those with a place in the chart; of very many the ones that take most of the time."""
+    placed = [row for row in rows if _intensity(row, hardware)]
+    return sorted(placed, key=latency, reverse=True)[:_MOST]
 
 
 def _intensity(row: SubgraphRow, hardware: Hardware) -> float:
