@@ -1,6 +1,8 @@
 """hwopt between passes of onnx-ir: EXACT rewrites as one more pass of a pipeline that is there already.
 
-python docs/examples/onnx_ir_pipeline.py models/figures/figures.onnx figures.passes.onnx
+    python docs/examples/onnx_ir_pipeline.py models/figures/figures.onnx figures.passes.onnx
+
+`hwopt.ExactPasses()` without a target makes folds alone: nothing else pays everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ def main(model: str, out: str) -> None:
     reports = list[hwopt.Result]()
     pipeline = Sequential(
         common.CommonSubexpressionEliminationPass(),
-        hwopt.ExactPasses("edge-npu", refine=0, on_result=reports.append),  # without a target: folds alone
+        hwopt.ExactPasses("edge-npu", refine=0, on_result=reports.append),
         common.RemoveUnusedNodesPass(),
         common.CheckerPass(full_check=True),
     )
