@@ -21,6 +21,7 @@ from hwopt.report.schema import AccuracyRow, Figure, Missing, Outcome, Report, S
 
 SURE = 2.0  # standard deviations from which a difference is more than chance
 _ROUNDING = 1e-6  # reports hold seven digits
+_DETERMINED = (Source.COMPUTED, Source.COMPILED)
 
 
 class Verdict(StrEnum):
@@ -127,7 +128,7 @@ def _verdict(change: Estimate, scale: float) -> Verdict:
     if abs(change.value) <= _ROUNDING * scale:
         return Verdict.SAME
     if change.spread == 0:
-        return Verdict.UNKNOWN if change.source == Source.MEASURED else Verdict.CERTAIN
+        return Verdict.CERTAIN if change.source in _DETERMINED else Verdict.UNKNOWN
     return Verdict.BEYOND if abs(change.value) > SURE * change.spread else Verdict.WITHIN
 
 
