@@ -21,8 +21,9 @@ from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.partial import SoFar, save_plan, saved_when_interrupted
 from hwopt.plan import Plan
+from hwopt.potential import potential
 from hwopt.price import tell_prices
-from hwopt.report.analysis import build_analysis
+from hwopt.report.analysis import Analysed, build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.passes import PassSums
@@ -216,6 +217,7 @@ def analyze(
     target: str | Path | Target,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     measure: bool = False,
+    gains: bool = False,
     refine: int = DEFAULT_REFINE,
     cost_model: str | Path | None = None,
     command: str = "",
@@ -223,20 +225,22 @@ def analyze(
 ) -> Report:
     """Latency and memory of a model on a target, by subgraph; nothing is changed.
 
-    measure: ask the target's oracle for the whole model too. refine: how many subgraphs, the most
+    measure: ask the target's oracle for the whole model too. gains: say what rewriting could gain at the
+    most (`hwopt.potential`), which takes some seconds more. refine: how many subgraphs, the most
     uncertain ones, it is asked for where it is installed; 0: every figure is predicted.
     cost_model: as in `optimize`.
     """
     chosen = settings(input_shapes=input_shapes, refine=refine, cost_model=cost_model)
-    timings, so_far = Timings(), SoFar()
-    told: Listeners = (timings, so_far, *listeners)
+    timings, passes, so_far = Timings(), PassSums(), SoFar()
+    told: Listeners = (timings, passes, so_far, *listeners)
     with reproduced(Asked(command, model, target), so_far):
         with stage(told, "load"):
             so_far.work = work = open_work(model, target, chosen)
+        found = potential(work, told) if gains else None
         with stage(told, "measure"):
             work = sharpened(work)
             answer = work.measure([work.model])[0] if measure else None
-        return build_analysis(work, answer, command, timings)
+        return build_analysis(Analysed(work, answer, found), command, timings, passes)
 
 
 def sharpened(work: Work) -> Work:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from hwopt import __version__
 from hwopt.assess import OracleAnswer
+from hwopt.potential import Potential
+from hwopt.report.analysis_potential import choice_rows, potential_info
+from hwopt.report.analysis_shares import where_time_goes
 from hwopt.report.asked import settings_asked
-from hwopt.report.build import model_info, target_info
+from hwopt.report.build import model_info, skipped_rows, target_info
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
+from hwopt.report.passes import PassSums
 from hwopt.report.schema import (
     Budget,
     Missing,
@@ -19,14 +24,26 @@ from hwopt.report.schema import (
     Tool,
     Verification,
 )
+from hwopt.report.schema_analysis import NOT_ASKED
 from hwopt.report.trust import trust_notes
 from hwopt.trace import Timings
 from hwopt.versions import versions
 from hwopt.work import Work
 
 
-def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timings: Timings) -> Report:
-    """answer: the oracle's figure for the whole model, None where it was not asked."""
+@dataclass(frozen=True)
+class Analysed:
+    """What an analysis found. answer, potential: None where they were not asked for."""
+
+    work: Work
+    answer: OracleAnswer | None
+    potential: Potential | None
+
+
+def build_analysis(found: Analysed, command: str, timings: Timings, passes: PassSums) -> Report:
+    """The whole report of an `analyze` run."""
+    work, answer, gain = found.work, found.answer, found.potential
+    rows = subgraph_rows(work.before, work.target)
     nothing = Missing("nothing was changed")
     return Report(
         tool=Tool("hwopt", __version__, versions()),
@@ -40,9 +57,9 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
         before=costs(work.before),
         after=nothing,
         accuracy=nothing,
-        choices=(),
-        skipped=(),
-        subgraphs=Subgraphs(subgraph_rows(work.before, work.target), ()),
+        choices=() if gain is None else choice_rows(gain),
+        skipped=() if gain is None else skipped_rows(gain.skipped),
+        subgraphs=Subgraphs(rows, ()),
         verification=_asked(answer),
         budget=Budget(work.settings.objective.value),
         search=nothing,
@@ -50,6 +67,9 @@ def build_analysis(work: Work, answer: OracleAnswer | None, command: str, timing
         notes=(*trust_notes(work, work.before), *_notes(answer)),
         settings=settings_asked(work.settings),
         calibration=nothing,
+        passes=passes.rows(unchanged=True),
+        where_time_goes=where_time_goes(rows),
+        potential=NOT_ASKED if gain is None else potential_info(gain),
     )
 
 

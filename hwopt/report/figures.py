@@ -84,6 +84,7 @@ def subgraph_rows(assessment: Assessment, target: Target) -> tuple[SubgraphRow, 
             weight_bytes=weight_bytes(part.subgraph.signature, target),
             utilisation=utilisation(part, target),
             roofs=None if part.roofs is None else RoofsRow(**asdict(part.roofs)),
+            ops=part.subgraph.signature.ops,
         )
         for part in assessment.parts
     )

@@ -1,7 +1,7 @@
 """The report's contract: every key of OUT.report.json, as frozen dataclasses.
 
-This file holds the whole; `schema_costs`, `schema_choices`, `schema_proof` and `schema_search` its parts, all
-of which can be had from here.
+This file holds the whole; `schema_costs`, `schema_choices`, `schema_proof`, `schema_search` and
+`schema_analysis` its parts, all of which can be had from here.
 
 A figure is an `Estimate` (value, spread, source) or `Missing` with the reason why nobody has
 it; a bare zero never stands for "unknown". Units are in the names. Field names are the JSON
@@ -14,6 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from hwopt.report.schema_analysis import (
+    NOT_ADDED_UP,
+    NOT_ASKED,
+    BestPlan,
+    PassPotential,
+    Potential,
+    ShareRow,
+    WhereTimeGoes,
+)
 from hwopt.report.schema_choices import ChoiceRow, PassRow, SkippedRow, ValueRow
 from hwopt.report.schema_costs import (
     Costs,
@@ -38,11 +47,12 @@ from hwopt.report.schema_proof import (
 from hwopt.report.schema_search import Budget, Limit, LinkInfo, ParetoRow, RoundRow, SearchInfo
 
 __all__ = [
-    "AccuracyRow", "Budget", "CalibrationInfo", "ChoiceRow", "Costs", "Figure", "Hardware", "Limit",
-    "LinkInfo", "MemoryLevel", "Missing", "ModelInfo", "Number", "OracleCosts", "OracleProof", "Outcome",
-    "OutputDifference", "OutputInfo", "ParetoRow", "PassRow", "PeakRow", "Report", "RoofsRow", "RoundRow",
-    "Scalar", "SearchInfo", "SkippedRow", "SubgraphRow", "Subgraphs", "TargetInfo", "TensorRow", "Tool",
-    "Unpriced", "ValueRow", "Verification",
+    "AccuracyRow", "BestPlan", "Budget", "CalibrationInfo", "ChoiceRow", "Costs", "Figure", "Hardware",
+    "Limit", "LinkInfo", "MemoryLevel", "Missing", "ModelInfo", "Number", "OracleCosts", "OracleProof",
+    "Outcome", "OutputDifference", "OutputInfo", "ParetoRow", "PassPotential", "PassRow", "PeakRow",
+    "Potential", "Report", "RoofsRow", "RoundRow", "Scalar", "SearchInfo", "ShareRow", "SkippedRow",
+    "SubgraphRow", "Subgraphs", "TargetInfo", "TensorRow", "Tool", "Unpriced", "ValueRow", "Verification",
+    "WhereTimeGoes",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -167,5 +177,7 @@ class Report:
     settings: Mapping[str, Scalar] = field(default_factory=dict)
     """Options that held in the run and are not the default, by name, as they would be typed again."""
     calibration: CalibrationInfo | Missing = UNKNOWN
+    where_time_goes: WhereTimeGoes | Missing = NOT_ADDED_UP
+    potential: Potential | Missing = NOT_ASKED
     schema_version: int = SCHEMA_VERSION
     """Raised where a key goes, or changes its meaning; never for keys that come."""

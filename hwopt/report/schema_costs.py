@@ -110,6 +110,8 @@ class SubgraphRow:
     """Share of the MAC array's peak that it uses, 0 to 1."""
     roofs: RoofsRow | None = None
     """null where it computes nothing and moves nothing."""
+    ops: tuple[str, ...] = ()
+    """Its ONNX operators in order, the one that decides the kind first."""
 
 
 @dataclass(frozen=True)
