@@ -22,9 +22,12 @@ from hwopt import __version__
 from hwopt.cli_commands import COMMANDS
 from hwopt.cli_help import SETTINGS, LazyGroup
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
+from hwopt.wording import guess
 
 _INTERRUPTED = 130
 _BUG = 3
+_VERSION, _JSON = "--version", "--json"
+_COMPLETION = {"--install-completion", "--show-completion"}  # typer's own, which say 1 for a shell unknown
 
 
 class _Root(LazyGroup):
@@ -64,17 +67,17 @@ def root(
         print(context.get_help())
 
 
-def _show_versions(as_json: bool) -> None:
-    """One line per component, hwopt's own first."""
+def _show_versions(as_json: bool) -> int:
+    """One line per component, hwopt's own first; the exit code."""
     from hwopt.report.jsonable import encode, json_text
     from hwopt.versions import versions
 
     found = {"hwopt": __version__} | versions()
     if as_json:
         print(json_text(encode({"versions": found})), end="")
-        return
-    for name, number in found.items():
-        print(f"{name} {number}")
+    else:
+        print("\n".join(f"{name} {number}" for name, number in found.items()))
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,9 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if _VERSION in given and {*given} <= {_VERSION, _JSON}:  # without what click loads to read options
+            return _show_versions(_JSON in given)
         code = get_command(app).main(args=given, prog_name="hwopt", standalone_mode=False)
         if code == _INTERRUPTED:  # newer releases of typer make an exit code of Ctrl-C, older ones an Abort
             raise KeyboardInterrupt
+        if code and _COMPLETION.intersection(given):
+            raise BadInput("this shell is not known; completion works in bash, zsh, fish and PowerShell")
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         failure: HwoptError = Interrupted("interrupted, nothing was written")
@@ -95,10 +102,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         # Usage errors are classes of click, or of the copy of it inside newer releases of typer.
         describe = getattr(error, "format_message", None)
-        failure = _bug(error, given) if describe is None else BadInput(_usage(describe(), given))
+        failure = (
+            _bug(error, given) if describe is None else BadInput(_usage(_described(error, describe()), given))
+        )
     if failure.exit_code == _INTERRUPTED and arguments is None:
-        _leave(failure, "--json" in given)
-    return _complain(failure, "--json" in given)
+        _leave(failure, _JSON in given)
+    return _complain(failure, _JSON in given)
 
 
 def _leave(failure: HwoptError, as_json: bool) -> NoReturn:
@@ -117,8 +126,23 @@ def _leave(failure: HwoptError, as_json: bool) -> NoReturn:
 def _usage(text: str, arguments: Sequence[str]) -> str:
     """A usage error, and where the options of that command are explained."""
     given = arguments[: 2 if arguments[:1] in (["targets"], ["passes"]) else 1]
-    words = [word for word in given if not word.startswith("-") and "No such command" not in text]
+    words = [word for word in given if not word.startswith("-")]
     return f"{text.rstrip('.')} (see {shlex.join(['hwopt', *words, '--help'])})"
+
+
+def _described(error: Exception, text: str) -> str:
+    """What click says of a usage error, in hwopt's words: no name of a Python class, one guess."""
+    text = text.replace("Value error, ", "")
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if hasattr(error, "possibilities") and command is not None:
+        name = str(getattr(error, "option_name", ""))
+        names = [option for param in command.params for option in param.opts if option.startswith("--")]
+        return f"unknown option {name}: {guess(name, names)}".rstrip(": ")
+    if text.startswith("Missing option '--target'"):
+        return "no target: name an accelerator with --target (hwopt targets list)"
+    if text.startswith("Missing argument"):
+        return f"{text.rstrip('.')}: it comes without an option in front"
+    return text
 
 
 def _complain(failure: HwoptError, as_json: bool) -> int:

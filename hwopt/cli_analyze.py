@@ -29,7 +29,13 @@ def analyze(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show MODEL's latency and memory on a target, subgraph by subgraph. Nothing is changed."""
+    """Show MODEL's latency and memory on a target, subgraph by subgraph. Nothing is changed.
+
+    Examples:
+        hwopt analyze model.onnx --target edge-npu
+        hwopt analyze model.onnx --target edge-npu --measure
+        hwopt analyze model.onnx --target edge-npu --input-shape x:1,3,480,480 --json
+    """
     shapes = shapes_of(input_shape)
     with running(as_json, quiet) as listeners:
         from hwopt.pipeline import analyze as run

@@ -122,6 +122,7 @@ def check(
         1    a condition is not met, or nobody has its figure
         2    bad input or usage, or nothing was asked
         3    a bug in hwopt
+        130  interrupted
     """
     asked = Asked(
         max_latency=None if max_latency is None else latency_bound(max_latency),

@@ -83,7 +83,7 @@ class HelpfulCommand(TyperCommand):
         took(ctx)
         if debug_level():
             for name, value, who in effective(ctx):
-                print(f"setting   {name:<24} {value}  ({who})", file=sys.stderr)
+                print(f"[{0:8.2f}s] setting   {name:<20} {value}  ({who})", file=sys.stderr)
         try:
             return super().invoke(ctx)
         except BadInput as error:

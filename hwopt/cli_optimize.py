@@ -29,6 +29,7 @@ from hwopt.cli_run_options import (
     MakingOptions,
     PassOptions,
     SearchOptions,
+    StepOptions,
     engine_options,
 )
 from hwopt.errors import BadInput
@@ -52,6 +53,7 @@ def optimize(
     write_plan: WritePlan = None,
     config: ConfigFile = None,
     force: Force = False,
+    steps: StepOptions,
     dump_dir: DumpDir = None,
     dump_each: DumpEach = False,
     as_json: AsJson = False,
@@ -79,7 +81,7 @@ def optimize(
     """
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
-    options = engine_options(input_shape, limits, accuracy, passes, changes, making, search)
+    options = engine_options(input_shape, limits, accuracy, passes, changes, making, search, steps)
     with running(as_json, quiet) as listeners:
         from hwopt.pipeline import optimize as run
 

@@ -129,6 +129,12 @@ class MakingOptions:
     tune: Tune = 0
     allow_retrain: Retrain = False
     store: Store = None
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """Which steps of the plan are made: of `hwopt optimize` alone."""
+
     rewrite_limit: RewriteLimit = None
     keep_going: KeepGoing = False
 
