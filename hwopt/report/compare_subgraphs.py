@@ -72,9 +72,9 @@ class _Groups:
             self._above[self.head(name)] = self.head(names[0])
 
 
-def _telling(rows: Side) -> Counter[tuple[str, str, Figure]]:
-    """What must differ to be worth a line."""
-    return Counter((row.id, row.kind, row.latency_us) for row in rows)
+def _telling(rows: Side) -> Counter[tuple[str, Figure]]:
+    """What must differ to be worth a line; another neighbour alone is not."""
+    return Counter((row.kind, row.latency_us) for row in rows)
 
 
 def _change(a: Side, b: Side) -> SubgraphChange:
