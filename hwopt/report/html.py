@@ -61,7 +61,7 @@ def to_html(report: Report) -> str:
         summary=words.summary(report),
         sides=_sides(report),
         gains=html_tables.top_gains(report),
-        kept=decisions[:5],
+        kept=html_tables.kept(report),
         decisions=decisions,
         changed=sum(item.changed for item in decisions),
         pair_rows=html_tables.pair_rows(report),
@@ -95,9 +95,15 @@ def _environment() -> Environment:
         "size": words.size,
         "bytes": words.byte_count,
         "number": words.number,
+        "unbroken": _unbroken,
     }
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     return made
+
+
+def _unbroken(figure: str) -> str:
+    """A figure stays on one line with its unit; a reason may break."""
+    return figure.replace(" ", "\u00a0") if len(figure) < 12 else figure
 
 
 def _text(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hwopt.estimate import Estimate, Source
@@ -155,13 +155,13 @@ def tiles(report: Report) -> tuple[Tile, ...]:
 
 def _latency_tile(report: Report) -> Tile:
     before, after = latencies(report)
-    lines = [_whose(report, before, after)]
+    lines = [_whose(report, before, after), *_error(before, after)]
     if before is not report.before.latency_us:
         lines += _second_opinion(report)
     missing = unpriced(report)
     if missing:
         lines.append(f"{missing} operators have no price and are not in it")
-    return _tile("Latency", before, after, words.latency, lines)
+    return _tile("Latency", before, after, words.microseconds, lines)
 
 
 def _second_opinion(report: Report) -> list[str]:
@@ -184,28 +184,39 @@ def _size_tile(report: Report, name: str, key: str, what: str) -> Tile:
     before: Figure = getattr(report.before, key)
     after: Figure | None = None if isinstance(report.after, Missing) else getattr(report.after, key)
     lines = [f"{what} at {report.target.precision}", _whose(report, before, after)]
-    return _tile(name, before, after, words.size, lines)
+    return _tile(name, before, after, words.byte_count, lines)
 
 
-def _tile(name: str, before: Figure, after: Figure | None, show: object, lines: Sequence[str]) -> Tile:
-    assert callable(show)
+def _tile(
+    name: str, before: Figure, after: Figure | None, show: Callable[[float], str], lines: Sequence[str]
+) -> Tile:
     if isinstance(before, Missing):
         return Tile(name, "unavailable", "", "", "", (before.unavailable,))
     if after is None:
-        return Tile(name, show(before), "", "", "", tuple(lines))
+        return Tile(name, show(before.value), "", "", "", tuple(lines))
     if isinstance(after, Missing):
-        return Tile(name, show(before), "unavailable", "", "", (*lines, f"after: {after.unavailable}"))
+        return Tile(name, show(before.value), "unavailable", "", "", (*lines, f"after: {after.unavailable}"))
     change = less(before, after)
     word = "better" if "less" in change else "worse" if change else "same"
-    return Tile(name, show(before), show(after), change or "the same", word, tuple(lines))
+    return Tile(name, show(before.value), show(after.value), change or "the same", word, tuple(lines))
 
 
 def _whose(report: Report, *figures: Figure | None) -> str:
     """By whose word, and how precise that is said to be."""
     sources = dict.fromkeys(figure.source for figure in figures if isinstance(figure, Estimate))
-    said = " / ".join(_SOURCES[source].format(target=report.target) for source in sources)
-    spread = any(isinstance(figure, Estimate) and figure.spread for figure in figures)
-    return said + ("; ± is one standard deviation" if spread else "")
+    return " / ".join(_SOURCES[source].format(target=report.target) for source in sources)
+
+
+def _error(*figures: Figure | None) -> list[str]:
+    """How far off the figures may be, where they say so."""
+    known = [figure for figure in figures if isinstance(figure, Estimate)]
+    lines = []
+    if any(figure.spread > 0 for figure in known):
+        spreads = " → ".join(f"± {words.microseconds(figure.spread, 2)}" for figure in known)
+        lines.append(f"{spreads}, one standard deviation")
+    if any(figure.extrapolated for figure in known):
+        lines.append("in parts extrapolated, beyond what was measured")
+    return lines
 
 
 _SOURCES = {

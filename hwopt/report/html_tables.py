@@ -122,7 +122,7 @@ def _fold_gain(report: Report) -> Gain | None:
     passes = first.passes if first else ()
     gone = sum(row.nodes_removed - row.nodes_added for row in report.passes if row.name in passes)
     return Gain(
-        title=f"{len(folds)} folds all over the model",
+        title=f"{len(folds)} fold{'s' if len(folds) > 1 else ''} all over the model",
         where="",
         how=summary_of(report, passes),
         value=", ".join(passes),
@@ -131,6 +131,24 @@ def _fold_gain(report: Report) -> Gain | None:
         damage=Estimate(0.0, 0.0, before.source),
         reason=f"exact, with {gone} operators fewer" if gone else folds[0].reason,
     )
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Choices that were left as they are for one reason. title: where the first of them is."""
+
+    title: str
+    reason: str
+    choices: int
+
+
+def kept(report: Report) -> tuple[Kept, ...]:
+    """Why nothing was changed: at most five reasons, those that speak of most choices first."""
+    found: dict[str, list[ChoiceRow]] = {}
+    for row in report.choices:
+        found.setdefault(row.reason, []).append(row)
+    rows = [Kept(place(report, rows[0].nodes), reason, len(rows)) for reason, rows in found.items()]
+    return tuple(sorted(rows, key=lambda row: -row.choices)[:_MOST])
 
 
 def _share(report: Report, gain: float) -> float:
