@@ -10,7 +10,6 @@ import typer
 
 from hwopt import cli_show
 from hwopt.cli_common import print_json
-from hwopt.cli_options import Force
 from hwopt.errors import BadInput
 from hwopt.report.jsonable import encode, json_text
 
@@ -35,6 +34,7 @@ Output = Annotated[
         help="Write R.html, R.md, or R.csv (a row per subgraph); of two reports a .md.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite FILE.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report, or what differs, as JSON.")]
 
 

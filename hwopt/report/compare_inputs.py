@@ -21,7 +21,8 @@ class InputChange:
 
 def input_changes(a: Report, b: Report) -> tuple[InputChange, ...]:
     """Everything that decides a result and is not the same in both; the order is fixed."""
-    one, two = given(a), given(b)
+    told = bool(a.tool.versions and b.tool.versions)
+    one, two = (given(report, told) for report in (a, b))
     names = sorted(dict.fromkeys((*one, *two)), key=lambda name: (_rank(name), name))
     rows = (InputChange(name, one.get(name, NOTHING), two.get(name, NOTHING)) for name in names)
     return tuple(row for row in rows if row.a != row.b)
@@ -40,8 +41,8 @@ def _rank(name: str) -> int:
     return next((number for number, head in enumerate(_ORDER) if name.startswith(head)), len(_ORDER))
 
 
-def given(report: Report) -> dict[str, str]:
-    """What a run was given, by name."""
+def given(report: Report, versions: bool = True) -> dict[str, str]:
+    """What a run was given, by name. versions: of packages, too."""
     target, data = report.target, report.calibration
     found = {
         "model, SHA-256": report.model.sha256,
@@ -60,7 +61,7 @@ def given(report: Report) -> dict[str, str]:
         found["calibration, samples"] = f"{data.samples}{', labelled' if data.labels else ''}"
     limits = {f"limit {limit.name}": f"{limit.limit:.7g}" for limit in report.budget.limits}
     settings = {f"setting {name}": str(value) for name, value in report.settings.items()}
-    return {**found, **limits, **settings, **_versions(report.tool.versions)}
+    return {**found, **limits, **settings, **_versions(report.tool.versions if versions else {})}
 
 
 def _versions(versions: Mapping[str, str]) -> dict[str, str]:

@@ -53,7 +53,7 @@ def result_row(row: ResultChange) -> list[str]:
     if row.verdict == Verdict.MIXED:
         verdict += f": {_source(row.a)} and {_source(row.b)}"
     elif row.verdict == Verdict.UNKNOWN:
-        verdict = "-" if isinstance(row.change, Missing) else "unknown: nobody gave its error"
+        verdict = "-" if isinstance(row.change, Missing) else "unknown: no error given"
     return [row.what, _figure(row.a, row.unit), _figure(row.b, row.unit), _difference(row), verdict]
 
 
@@ -77,7 +77,8 @@ def _difference(row: ResultChange) -> str:
     if row.verdict == Verdict.SAME:
         return "0"
     if row.unit == "share":
-        return f"{100 * row.change.value:+.3g} ± {100 * row.change.spread:.2g} points"
+        error = f" ± {100 * row.change.spread:.2g}" if row.change.spread else ""
+        return f"{100 * row.change.value:+.3g}{error} points"
     relative = words.change(row.a, row.b)
     if row.unit == "us":
         return f"{words.change_us(row.change)} ({relative})"

@@ -10,7 +10,16 @@ from hwopt.estimate import Estimate
 from hwopt.report.compare_inputs import InputChange
 from hwopt.report.compare_runs import ResultChange, Verdict, compare_runs
 from hwopt.report.compare_text import result_row, to_markdown
-from hwopt.report.schema import CalibrationInfo, Limit, Missing, Outcome, Report, Subgraphs
+from hwopt.report.schema import (
+    UNKNOWN,
+    CalibrationInfo,
+    Limit,
+    Missing,
+    Outcome,
+    Report,
+    Subgraphs,
+    Tool,
+)
 from tests.report.reports import (
     accuracy,
     choice,
@@ -70,11 +79,14 @@ def test_what_went_in_is_named_in_a_fixed_order() -> None:
         ({"target": replace(example().target, name="ethos-u55-256")}, "different targets"),
         ({"target": replace(example().target, config="e" * 64)}, "not the same in both"),
         ({"outcome": Outcome.ANALYSED}, "B is an analysis"),
+        ({"calibration": UNKNOWN, "tool": Tool("hwopt", "0.1.0")}, "B is of an older hwopt"),
     ],
 )
 def test_what_speaks_against_a_comparison_is_said(change: dict[str, object], said: str) -> None:
-    (note,) = compare_runs(example(), replace(example(), **change)).notes  # type: ignore[arg-type]
+    found = compare_runs(example(), replace(example(), **change))  # type: ignore[arg-type]
+    (note,) = found.notes
     assert said in note
+    assert not any(row.what.startswith("version of") for row in found.inputs)
 
 
 @pytest.mark.parametrize(
