@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.estimate import Estimate, Source
-from hwopt.report.schema import ChoiceRow, Figure, Missing, Report, ValueRow
+from hwopt.report.schema import ChoiceRow, Figure, Missing, Outcome, Report, ValueRow
 
 _KEEP = "keep"
 
@@ -33,6 +33,8 @@ class ChoiceChange:
 
 def choice_changes(a: Report, b: Report) -> tuple[ChoiceChange, ...]:
     """Choices with another value, those that matter most first; one that only one run has counts as kept."""
+    if Outcome.ANALYSED in (a.outcome, b.outcome):
+        return ()  # nothing was decided there
     one, two = ({row.id: row for row in report.choices} for report in (a, b))
     rows = [
         ChoiceChange(id_, _any(one, two, id_).kind, _any(one, two, id_).nodes, _of(one, id_), _of(two, id_))

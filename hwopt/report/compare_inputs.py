@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hwopt.report.schema import Missing, Report
+from hwopt.report.schema import UNKNOWN, Missing, Report
 
 NOTHING = "-"  # not given, or not in a report of that age
 
@@ -21,11 +21,16 @@ class InputChange:
 
 def input_changes(a: Report, b: Report) -> tuple[InputChange, ...]:
     """Everything that decides a result and is not the same in both; the order is fixed."""
-    told = bool(a.tool.versions and b.tool.versions)
-    one, two = (given(report, told) for report in (a, b))
+    silent = () if says_all(a) and says_all(b) else _LATER
+    one, two = (given(report) for report in (a, b))
     names = sorted(dict.fromkeys((*one, *two)), key=lambda name: (_rank(name), name))
     rows = (InputChange(name, one.get(name, NOTHING), two.get(name, NOTHING)) for name in names)
-    return tuple(row for row in rows if row.a != row.b)
+    return tuple(row for row in rows if row.a != row.b and not row.what.startswith(silent))
+
+
+def says_all(report: Report) -> bool:
+    """Whether a report is of a release that tells settings, data and versions."""
+    return report.calibration != UNKNOWN
 
 
 def same_pricing(a: Report, b: Report) -> bool:
@@ -34,6 +39,7 @@ def same_pricing(a: Report, b: Report) -> bool:
     return known and (a.target.cost_model, a.target.config) == (b.target.cost_model, b.target.config)
 
 
+_LATER = ("cost model", "calibration", "setting", "version of")  # what older releases do not tell
 _ORDER = ("model", "target", "cost model", "calibration", "minimize", "limit", "setting", "seed", "hwopt")
 
 
@@ -41,8 +47,8 @@ def _rank(name: str) -> int:
     return next((number for number, head in enumerate(_ORDER) if name.startswith(head)), len(_ORDER))
 
 
-def given(report: Report, versions: bool = True) -> dict[str, str]:
-    """What a run was given, by name. versions: of packages, too."""
+def given(report: Report) -> dict[str, str]:
+    """What a run was given, by name."""
     target, data = report.target, report.calibration
     found = {
         "model, SHA-256": report.model.sha256,
@@ -61,7 +67,7 @@ def given(report: Report, versions: bool = True) -> dict[str, str]:
         found["calibration, samples"] = f"{data.samples}{', labelled' if data.labels else ''}"
     limits = {f"limit {limit.name}": f"{limit.limit:.7g}" for limit in report.budget.limits}
     settings = {f"setting {name}": str(value) for name, value in report.settings.items()}
-    return {**found, **limits, **settings, **_versions(report.tool.versions if versions else {})}
+    return {**found, **limits, **settings, **_versions(report.tool.versions)}
 
 
 def _versions(versions: Mapping[str, str]) -> dict[str, str]:

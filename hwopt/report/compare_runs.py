@@ -15,9 +15,9 @@ from math import hypot
 from hwopt.estimate import Estimate, Source, total
 from hwopt.report import counted, words
 from hwopt.report.compare_choices import ChoiceChange, choice_changes
-from hwopt.report.compare_inputs import InputChange, input_changes, same_pricing
+from hwopt.report.compare_inputs import InputChange, input_changes, same_pricing, says_all
 from hwopt.report.compare_subgraphs import SubgraphChange, subgraph_changes
-from hwopt.report.schema import UNKNOWN, AccuracyRow, Figure, Missing, Outcome, Report, SubgraphRow
+from hwopt.report.schema import AccuracyRow, Figure, Missing, Outcome, Report, SubgraphRow
 
 SURE = 2.0  # standard deviations from which a difference is more than chance
 _ROUNDING = 1e-6  # reports hold seven digits
@@ -77,7 +77,7 @@ def _notes(a: Report, b: Report) -> Iterator[str]:
     elif a.target.config != b.target.config:
         yield f"{a.target.name} is not the same in both: its hardware, fusion or oracle tables differ"
     for name, report in (("A", a), ("B", b)):
-        if report.calibration == UNKNOWN:
+        if not says_all(report):
             yield f"{name} is of an older hwopt: it does not say which settings, data and versions it had"
         if report.outcome == Outcome.ANALYSED and a.outcome != b.outcome:
             yield f"{name} is an analysis: its figures are those of the model as it came"

@@ -86,7 +86,7 @@ def test_what_speaks_against_a_comparison_is_said(change: dict[str, object], sai
     found = compare_runs(example(), replace(example(), **change))  # type: ignore[arg-type]
     (note,) = found.notes
     assert said in note
-    assert not any(row.what.startswith("version of") for row in found.inputs)
+    assert not any(row.what.startswith(("version of", "cost model")) for row in found.inputs)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,10 @@ def test_a_choice_that_one_run_does_not_have() -> None:
     a, b = example(), replace(example(), choices=())
     (found,) = compare_runs(a, b).choices
     assert (found.id, found.b) == ("form-1", Missing("no such choice in this run"))
+
+
+def test_an_analysis_decides_nothing() -> None:
+    assert compare_runs(example(), replace(example(), outcome=Outcome.ANALYSED, choices=())).choices == ()
 
 
 def test_subgraphs_are_matched_by_the_nodes_that_they_come_from() -> None:
