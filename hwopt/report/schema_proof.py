@@ -66,7 +66,7 @@ class OracleCosts:
     latency_us: Figure
     peak_bytes: Figure
     unpriced: tuple[str, ...] = ()
-    """Operators that its latency leaves out."""
+    """Operators that its latency leaves out, by the names of their outputs."""
 
 
 @dataclass(frozen=True)
