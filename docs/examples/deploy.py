@@ -86,8 +86,8 @@ def export(path: Path) -> Path:
     network.load_state_dict(state, strict=False)  # all but the counts of batches, which are for training
     torch.onnx.export(
         network, (torch.zeros(1, 3, 64, 64),), str(path), input_names=["image"], output_names=["logits"],
-        dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}}, opset_version=17,
-        dynamo=False,  # the other exporter (pip install onnxscript) does as well
+        dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}}, opset_version=18,
+        dynamo=False,  # the newer exporter (pip install onnxscript) does as well
     )  # fmt: skip
     say(f"export: {path}, by PyTorch {torch.__version__}")
     return path
