@@ -193,11 +193,18 @@ def located(context: Context, error: Exception) -> Exception:
         return error
     wrong = getattr(getattr(error, "param", None), "name", None)
     for parameter in _from_file(context) if wrong is None else [wrong]:
-        if parameter in (context.default_map or {}) and _speaks_of(text, applied.options[parameter].name):
+        if parameter in (context.default_map or {}) and _speaks_of(text, applied, parameter):
             details = error.details if isinstance(error, HwoptError) else {}
             return BadInput(f"{applied.place(parameter)}: {text}", details)
     return error
 
 
-def _speaks_of(text: str, option: str) -> bool:
-    return text.startswith((f"{option} ", f"{option}:")) or f"'{option}'" in text
+def _speaks_of(text: str, applied: _Applied, parameter: str) -> bool:
+    """Whether a message names this option, or what the file gives it, as what is wrong."""
+    option = applied.options[parameter]
+    given = applied.config.of(applied.command)[option.key].value
+    words = [word.strip("',") for word in text.partition(": ")[0].split()]
+    texts = [item for item in (given if isinstance(given, list) else [given]) if isinstance(item, str)]
+    quoted = any(f"'{item}'" in text for item in texts)
+    placed = any(item.rstrip(":") in words for item in texts if "/" in item)
+    return option.name in words or f"'{option.name}'" in text or quoted or placed
