@@ -14,6 +14,7 @@ from pathlib import Path
 import hwopt
 from hwopt.errors import HwoptError
 from hwopt.estimate import Estimate
+from hwopt.report import counted
 
 
 def main(model: str, target: str, out: str) -> int:
@@ -23,9 +24,9 @@ def main(model: str, target: str, out: str) -> int:
     except HwoptError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    before, after = result.report.before.latency_us, result.report.after.latency_us
-    if isinstance(before, Estimate) and isinstance(after, Estimate):  # a figure that nobody has says why
-        print(f"{before.value:.0f} us --> {after.value:.0f} us, {after.source}")
+    figures = counted.latency(result.report)  # the ones that limits are held on
+    if isinstance(figures.before, Estimate) and isinstance(figures.after, Estimate):
+        print(f"{figures.before.value:.0f} us --> {figures.after.value:.0f} us, {figures.after.source}")
     for step in result.plan.steps:
         print(f"{step.pass_name}: {step.choice} = {step.value}")
     return 0

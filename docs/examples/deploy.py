@@ -119,7 +119,7 @@ def optimise(model: Path, data: Path, out: Path, wanted: Wanted, passes: str) ->
 
 def gate(out: Path, wanted: Wanted) -> int:
     """Holds the file and its report against what is wanted; a job of its own can do that as well."""
-    command = [
+    command: list[str | Path] = [
         sys.executable, "-m", "hwopt.cli", "check", out.with_suffix(".report.json"), "--model", out,
         "--target", wanted.target, "--max-latency", wanted.max_latency, "--max-drop", str(wanted.max_drop),
     ]  # fmt: skip
