@@ -84,7 +84,7 @@ def _check_output(path: Path, comparing: bool, force: bool) -> None:
 
 def _one(found: Report, output: Path | None, as_json: bool) -> None:
     if output is not None:
-        _write(output, _rendered(found, output.suffix.lower()))
+        write_text(output, rendered(found, output.suffix.lower()))
     if as_json:
         print_json(found)
     elif output is not None:
@@ -103,7 +103,8 @@ def _show(found: Report) -> None:
         cli_show.show_result(found, ())
 
 
-def _rendered(found: Report, form: str) -> str:
+def rendered(found: Report, form: str) -> str:
+    """The report in the form that a file's ending names: .html, .md, else a row per subgraph."""
     if form == ".html":
         from hwopt.report.html import to_html
 
@@ -117,7 +118,7 @@ def _rendered(found: Report, form: str) -> str:
     return to_csv(found)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """The whole file or none. Raises BadInput where the disk refuses."""
     from hwopt.report.write import publish
 
@@ -137,7 +138,7 @@ def _two(paths: tuple[str, str], reports: tuple[Report, Report], output: Path | 
     found = compare_runs(*reports)
     heads = [text.head(*run) for run in zip("AB", paths, reports, strict=True)]
     if output is not None:
-        _write(output, text.to_markdown(found, heads))
+        write_text(output, text.to_markdown(found, heads))
     if as_json:
         runs = {name: text.run(path, run) for name, path, run in zip("ab", paths, reports, strict=True)}
         print(json_text(encode({**runs, **vars(found)})), end="")

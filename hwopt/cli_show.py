@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwopt.cli_analysis import DEFAULT, Wanted, show
 from hwopt.report import words
 from hwopt.report.schema import Costs, Missing, Outcome, Report
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _FILE_WIDTH = 160
 _SHOWN_UNPRICED = 5
-_SHOWN_SUBGRAPHS = 40
 
 
 def show_result(report: Report, files: Sequence[Path]) -> None:
@@ -32,19 +32,9 @@ def show_result(report: Report, files: Sequence[Path]) -> None:
         console.print(f"wrote {path}", markup=False)
 
 
-def show_analysis(report: Report) -> None:
-    """What the model costs, subgraph by subgraph, and what bounds each."""
-    console = _console()
-    console.print(f"{report.model.path} on {report.target.name}", style="bold", markup=False)
-    header = ["", "kind", "engine", "latency", "share", "bound", "peak memory", "first node"]
-    _print_table(console, header, _subgraph_rows(report))
-    left = len(report.subgraphs.before) - _SHOWN_SUBGRAPHS
-    if left > 0:
-        console.print(f"and {left} quicker subgraphs (--json lists them all)", markup=False)
-    rows = [[row.what, row.before, row.source] for row in words.summary(report) if row.what != "accuracy"]
-    _print_table(console, ["", "whole model", "source"], rows)
-    for line in (*_unpriced_lines(report.before), *(f"note: {note}" for note in report.notes)):
-        console.print(line, markup=False)
+def show_analysis(report: Report, wanted: Wanted = DEFAULT) -> None:
+    """What the model costs, subgraph by subgraph, what bounds each, and what there is to gain."""
+    show(report, _console(), wanted)
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -106,23 +96,3 @@ def _unpriced_lines(costs: Costs) -> Iterator[str]:
     left = len(costs.unpriced) - _SHOWN_UNPRICED
     if left > 0:
         yield f"not priced: {left} more operators (the report lists them all)"
-
-
-def _subgraph_rows(report: Report) -> list[list[str]]:
-    """The slowest subgraphs first."""
-    priced = [(words.value_of(row.latency_us), row) for row in report.subgraphs.before]
-    whole = sum(value for value, _ in priced if value is not None)
-    priced.sort(key=lambda item: -(item[0] or 0.0))
-    return [
-        [
-            row.id,
-            row.kind,
-            row.engine or "none",
-            words.latency(row.latency_us),
-            "-" if value is None or not whole else f"{100 * value / whole:.1f}%",
-            row.bound or "-",
-            words.size(row.peak_bytes),
-            row.nodes[0] if row.nodes else "-",
-        ]
-        for value, row in priced[:_SHOWN_SUBGRAPHS]
-    ]

@@ -40,7 +40,10 @@ class Best:
 
 @dataclass(frozen=True)
 class Alone:
-    """What one pass could do, all others left out. best: None for what only training can mend."""
+    """What one pass could do, all others left out.
+
+    Values that only training can mend count where it has no others; best is None for them.
+    """
 
     name: str
     risk: Risk
@@ -182,11 +185,12 @@ def _alone(
     for value in (*folds, *(v for choice in choices for v in choice.values), *retrain):
         offered.setdefault(value.pass_name, []).append(value)
     for name, values in sorted(offered.items(), key=lambda item: (item[1][0].stage, item[0])):
-        trainable = [value for value in values if value.risk is not Risk.RETRAIN]
+        usable = [value for value in values if value.risk is not Risk.RETRAIN]
+        counted = usable or values
         yield Alone(
             name=name,
-            risk=max((value.risk for value in values), key=_STRENGTH.__getitem__),
-            choices=len({value.choice for value in values}),
-            values=len(values),
-            best=best_plan(joint, trainable) if trainable else None,
+            risk=max((value.risk for value in counted), key=_STRENGTH.__getitem__),
+            choices=len({value.choice for value in counted}),
+            values=len(counted),
+            best=best_plan(joint, usable) if usable else None,
         )

@@ -76,7 +76,7 @@ def _choice(found: Found, choice: Choice, labels: dict[str, str]) -> ChoiceRow:
         _without_damage(value_row(name, choice.value(name), prices.get(name), _UNWRITTEN))
         for name in (KEEP, *(value.name for value in choice.values))
     ]
-    nodes = tuple(labels[place] for place in sorted(choice.places) if place in labels)
+    nodes = tuple(label for place, label in labels.items() if place in choice.places)
     return ChoiceRow(choice.id, choice.kind.value, nodes, tuple(values), KEEP, NOTHING_DECIDED)
 
 

@@ -56,7 +56,7 @@ class BestPlan:
 
 @dataclass(frozen=True)
 class PassPotential:
-    """What one pass could do."""
+    """What one pass could do; values that only training can mend count where it has no others."""
 
     name: str
     risk: str
