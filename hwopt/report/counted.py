@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.estimate import Estimate, Source
-from hwopt.report.schema import AccuracyRow, Costs, Figure, Missing, Number, OracleProof, Outcome, Report
+from hwopt.report.schema import (
+    AccuracyRow,
+    ChoiceRow,
+    Costs,
+    Figure,
+    Missing,
+    Number,
+    OracleProof,
+    Outcome,
+    Report,
+)
 from hwopt.report.schema_proof import AGREEMENT, DIVERGENCES, EXPECTED
 
 FP32 = "fp32"
@@ -134,5 +144,10 @@ def _without(report: Report, precision: str, what: str, others: bool) -> Figure:
 
 def is_exact(report: Report) -> bool:
     """Whether every value that was taken keeps the function."""
-    risks = {value.risk for row in report.choices for value in row.values if value.name == row.chosen}
-    return report.outcome in (Outcome.CHANGED, Outcome.UNCHANGED) and risks <= {_EXACT}
+    made = report.outcome in (Outcome.CHANGED, Outcome.UNCHANGED)
+    return made and all(_risk(row) == _EXACT for row in report.choices)
+
+
+def _risk(row: ChoiceRow) -> str:
+    """Of the value that was taken; "" where the report does not list it."""
+    return next((value.risk for value in row.values if value.name == row.chosen), "")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import hwopt
 from hwopt.limits import Bound
 from hwopt.report import counted
 from hwopt.report.gate import Asked, Condition, conditions
 from hwopt.report.schema import AccuracyRow, Figure, Limit, Missing, Outcome, Report, Unpriced
 from hwopt.report.schema_proof import EXPECTED
+from tests.graphs import write_classifier
 from tests.report.reports import (
     accuracy,
     choice,
@@ -113,6 +116,11 @@ def test_of_a_lossy_plan_without_data_nobody_knows_the_drop() -> None:
     assert (found.met, found.why) == (False, "the data are gone")
 
 
+def test_a_value_that_the_report_does_not_list_is_not_taken_for_exact() -> None:
+    taken = (*example().choices, choice("form-3", "who knows"))
+    assert not only(replace(example(), choices=taken), Asked(max_drop=0.5)).met
+
+
 def test_an_exact_plan_in_int8_is_not_exact() -> None:
     """The file was quantised: nobody measured what that costs."""
     report = replace(example(), verification=verified(outputs_of="fp32 result"))
@@ -194,6 +202,28 @@ def test_an_analysis_is_held_on_the_model_as_it_came() -> None:
     assert only(report, Asked(file="m.onnx", sha256="a" * 64)).met
     drop = only(report, Asked(max_drop=1))
     assert (drop.met, drop.why) == (False, "nothing was changed")
+
+
+@pytest.mark.parametrize("refine", [0, 3])
+def test_the_gate_and_the_run_hold_limits_on_the_same_figures(tmp_path: Path, refine: int) -> None:
+    """With the oracle where it is installed, and without."""
+    write_classifier(tmp_path)
+    asked = Asked(
+        max_latency=Bound(0.99, relative=True),
+        max_memory=Bound(1.5, relative=True),
+        max_size=Bound(9e6),
+        max_footprint=Bound(9e6),
+        max_divergence=0.5,
+    )
+    report = hwopt.optimize(
+        tmp_path / "model.onnx", target="edge-npu", calib=tmp_path / "calib.npz", refine=refine,
+        max_latency=asked.max_latency, max_memory=asked.max_memory, max_size=asked.max_size,
+        max_footprint=asked.max_footprint, max_divergence=asked.max_divergence,
+    ).report  # fmt: skip
+    held = {row.name: (row.value, row.limit, row.met, row.source) for row in report.budget.limits}
+    found = {row.name: (row.value, row.limit, row.met, row.source) for row in conditions(report, asked)}
+    assert len(held) == 5
+    assert found == held
 
 
 def test_nothing_asked_gives_nothing() -> None:
