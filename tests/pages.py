@@ -25,8 +25,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -35,9 +36,14 @@ from typer.main import get_command
 
 import hwopt.pipeline
 from hwopt.cli import app, main
+from hwopt.cli_commands import COMMANDS, Command, Group
+from hwopt.cli_help import made_of
 from hwopt.ir import load_model
 from hwopt.settings import Settings, settings
 from tests.graphs import output_of, write_classifier
+
+if TYPE_CHECKING:  # as in hwopt.cli_help
+    from typer._click import Command as ClickCommand
 
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"(?:^<!-- (?P<note>[^\n]*) -->\n)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.S | re.M)
@@ -105,13 +111,30 @@ def hwopt_commands(found: list[Block]) -> list[list[str]]:
 
 def unknown_options(words: list[str]) -> list[str]:
     """The options of a command of hwopt that there are not."""
-    command = get_command(app)
-    _, *rest = words
-    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
-        command = command.get_command(None, rest.pop(0))  # type: ignore[attr-defined]
-        assert command is not None, f"there is no command {shlex.join(words)}"
-    options = {text for item in command.params for text in (*item.opts, *item.secondary_opts)} | {"--help"}
-    return [word for word in rest if re.match(r"--?[a-z]", word) and word not in options]
+    path = tuple(words[1:3])
+    known = next((options for name, options in _options().items() if path[: len(name)] == name), None)
+    assert known is not None, f"there is no command {shlex.join(words)}"
+    return [word for word in words if re.match(r"--?[a-z]", word) and word not in known]
+
+
+def known_options() -> set[str]:
+    """Every option that some command of hwopt has."""
+    return set().union(*_options().values())
+
+
+@cache
+def _options() -> Mapping[tuple[str, ...], frozenset[str]]:
+    """The options of every command, by its words; of hwopt alone behind all of them."""
+    rows = [(entry.name, row) for entry in COMMANDS if isinstance(entry, Group) for row in entry.commands]
+    found: dict[tuple[str, ...], Command] = {(group, row.name): row for group, row in rows}
+    found |= {(row.name,): row for row in COMMANDS if isinstance(row, Command)}
+    options = {name: _of(made_of(row.function(), row)) for name, row in found.items()}
+    return {**options, (): _of(get_command(app))}
+
+
+def _of(command: ClickCommand) -> frozenset[str]:
+    texts = [text for item in command.params for text in (*item.opts, *item.secondary_opts)]
+    return frozenset({*texts, "--help", "-h"})
 
 
 def furnish(folder: Path) -> None:

@@ -9,7 +9,17 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.pages import ROOT, Block, Session, blocks, furnish, hwopt_commands, page_text, unknown_options
+from tests.pages import (
+    ROOT,
+    Block,
+    Session,
+    blocks,
+    furnish,
+    hwopt_commands,
+    known_options,
+    page_text,
+    unknown_options,
+)
 
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
@@ -25,6 +35,7 @@ ELSEWHERE = {  # pages that are followed by a test of their own
     "docs/how-to-target.md": "tests/test_how_to_target.py",
     "docs/results.md": "its figures come from bench/, which takes hours",
 }
+FOREIGN = {"--target", "--card"}  # of bench/
 LINK = re.compile(
     r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)|!\[[^\]\n]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\""
 )
@@ -89,6 +100,17 @@ def assert_possible(block: Block) -> None:
 def test_every_option_on_the_page_exists(page: str) -> None:
     wrong = [(words, bad) for words in hwopt_commands(blocks(page)) if (bad := unknown_options(words))]
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/results.md"])
+def test_every_option_that_the_text_names_exists(page: str) -> None:
+    blocks_of_others = r"^```\w*\n(?!hwopt |HWOPT_|PYTHONPATH).*?^```$"
+    named = set(
+        re.findall(
+            r"(?<![\w-])--[a-z][a-z-]+", re.sub(blocks_of_others, "", page_text(page), flags=re.S | re.M)
+        )
+    )
+    assert named - known_options() - FOREIGN == set()
 
 
 @pytest.mark.parametrize("page", PAGES)

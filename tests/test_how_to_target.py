@@ -4,43 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from hwopt import registry
-from hwopt.cli import app, main
+from hwopt.cli import main
 from hwopt.target import read_target
 from hwopt.target_home import card_accuracy
+from tests.pages import ROOT, blocks, hwopt_commands, page_text
 
-ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "how-to-target.md").read_text("utf-8")
+NAME = "docs/how-to-target.md"
+PAGE = page_text(NAME)
 NOT_YET = {"check my-npu": 1}  # nothing is measured yet: exit code 1, as the page says
 
 
-def commands(text: str) -> list[list[str]]:
-    """The words of every command in a block of commands."""
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line]
-
-
-def section(title: str) -> str:
-    """The text under a heading."""
-    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
-
-
-def test_every_option_on_the_page_exists() -> None:
-    found = commands(PAGE)
-    assert len(found) > 12
-    for name, *words in found:
-        command = get_command(app)
-        assert name == "hwopt"
-        while hasattr(command, "commands"):
-            command = command.commands[words.pop(0)]
-        options = {text for item in command.params for text in item.opts}
-        assert [word for word in words if word.startswith("-") and word not in options] == []
+def commands(title: str) -> list[list[str]]:
+    """The words of every command of hwopt under a heading."""
+    start = PAGE[: PAGE.index(f"\n## {title}\n")].count("\n") + 1
+    end = start + PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0].count("\n") + 1
+    return hwopt_commands([block for block in blocks(NAME) if start < block.line < end])
 
 
 def test_every_key_on_the_page_is_understood() -> None:
@@ -65,7 +48,7 @@ def test_the_part_on_datasheets_works_the_first_time(
     monkeypatch.delenv(registry.TARGETS_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").symlink_to(ROOT / "models")
-    for _, *words in commands(section("From a datasheet")):
+    for _, *words in commands("From a datasheet"):
         code = main(words)
         said = capsys.readouterr()
         assert code == NOT_YET.get(" ".join(words[1:]), 0), (words, said)
