@@ -43,7 +43,7 @@ def show(report: Report, console: Console, wanted: Wanted) -> None:
         _say(console, f"{goes.bottleneck}.", "bold yellow")
     console.print()
     _show_subgraphs(report, console, wanted)
-    if not isinstance(goes, Missing):
+    if not isinstance(goes, Missing) and not isinstance(report.before.latency_us, Missing):
         _show_totals("kind", [row for row in goes.kinds if _counts(row)], console)
         if len(goes.engines) > 1:
             _show_totals("engine", goes.engines, console)
@@ -192,6 +192,8 @@ def _show_potential(report: Report, console: Console) -> None:
     console.print()
     for number, line in enumerate(text.bound_lines(found)):
         _say(console, line, "" if number else "bold")
+    if isinstance(found.exact.change, Missing):
+        return
     for header, rows, numbers in (
         (text.PASSES_HEADER, text.pass_rows(found), (2, 3, 4)),
         (text.GAINS_HEADER, text.gain_rows(report), (3,)),
@@ -199,4 +201,7 @@ def _show_potential(report: Report, console: Console) -> None:
         if rows:
             console.print()
             cells = list(zip(*rows, strict=True))
-            _print(console, [(name, n in numbers, cells[n]) for n, name in enumerate(header)])
+            columns = [(name, n in numbers, cells[n]) for n, name in enumerate(header)]
+            room = max(console.width - _taken(columns[1:], (), _WIDEST_GAP), _SHORTEST)
+            names = [_shortened(name, room, console) for name in cells[0]]
+            _print(console, [(header[0], False, names), *columns[1:]])

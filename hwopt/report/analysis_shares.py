@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from hwopt.estimate import Estimate, total
 from hwopt.report.schema import Missing, Number, ShareRow, SubgraphRow, WhereTimeGoes
 
-NOTHING_PRICED = "nothing of this model has a price on this target"
+NOTHING_PRICED = "Nothing of this model has a price on this target"
 _ENOUGH = 0.5  # of the time: what a bottleneck explains
 _MOST_KINDS = 3
 _MOSTLY = 0.6  # of a kind's time, from where one bound stands for all of it

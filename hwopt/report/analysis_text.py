@@ -15,10 +15,9 @@ from hwopt.report.schema import BestPlan, ChoiceRow, Missing, Number, Potential,
 
 _NAMED = 3
 _LEAST = 0.0005  # a share that does not round to 0.0%
-_LONGEST = 30  # characters of a name in a table
 GAINS_SHOWN = 5
 PASSES_HEADER = ("pass", "risk", "choices", "values", "alone at most")
-GAINS_HEADER = ("the largest gains, each alone", "value", "by", "saves", "choice")
+GAINS_HEADER = ("largest gains alone", "value", "by", "saves", "choice")
 _BOUNDS = {"compute": "compute", "on_chip": "on-chip memory", "off_chip": "off-chip memory"}
 
 
@@ -29,7 +28,7 @@ def whole(report: Report) -> str:
     parts += [f"{row.what} {row.before} {row.source}" for row in words.summary(report) if "whole" in row.what]
     parts.append(f"peak memory {words.size(costs.peak_bytes)}")
     parts.append(f"weights {words.size(costs.weight_bytes)}")
-    if not isinstance(costs.macs, Missing):
+    if not isinstance(costs.macs, Missing) and costs.macs:
         parts.append(f"{words.number(costs.macs / 1e6)} M multiply-adds")
     return ", ".join(parts)
 
@@ -135,14 +134,11 @@ def pass_rows(found: Potential) -> list[list[str]]:
 
 def gain_rows(report: Report, most: int = GAINS_SHOWN) -> list[list[str]]:
     """The choices with the largest gains, each alone, all others kept."""
-    start = None if isinstance(report.potential, Missing) else report.potential.before_us
+    found = report.potential
+    start = 0.0 if isinstance(found, Missing) else words.value_of(found.before_us) or 0.0
     rows = []
     for gain in gains(report.choices)[:most]:
-        share = (
-            f" ({percent(gain.saved_us / start.value)})"
-            if isinstance(start, Estimate) and start.value
-            else ""
-        )
+        share = f" ({100 * gain.saved_us / start:.1f}%)" if start else ""
         rows.append(
             [
                 _nodes(gain.choice),
@@ -160,8 +156,4 @@ def _nodes(choice: ChoiceRow) -> str:
     if choice.kind in ("model", "input"):
         return "the whole model"
     first, more = choice.nodes[:1], len(choice.nodes) - 1
-    return f"{_end(first[0])}{f' +{more}' if more > 0 else ''}" if first else "-"
-
-
-def _end(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"..{name[2 - _LONGEST :]}"
+    return f"{first[0]}{f' +{more}' if more > 0 else ''}" if first else "-"
