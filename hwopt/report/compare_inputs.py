@@ -66,7 +66,8 @@ def given(report: Report) -> dict[str, str]:
         found["calibration, fingerprint"] = data.fingerprint
         found["calibration, samples"] = f"{data.samples}{', labelled' if data.labels else ''}"
     limits = {f"limit {limit.name}": f"{limit.limit:.7g}" for limit in report.budget.limits}
-    settings = {f"setting {name}": str(value) for name, value in report.settings.items()}
+    asked = {name: value for name, value in report.settings.items() if name != "minimize"}
+    settings = {f"setting {name}": str(value) for name, value in asked.items()}
     return {**found, **limits, **settings, **_versions(report.tool.versions)}
 
 
