@@ -99,8 +99,8 @@ def _price(report: Report) -> str:
         return "it cost no accuracy: every rewrite is exact (fp32)"
     row = main_accuracy(report)
     if row is None:
-        assert isinstance(report.accuracy, Missing)
-        return f"what it cost in accuracy is unavailable: {report.accuracy.unavailable}"
+        why = report.accuracy.unavailable if isinstance(report.accuracy, Missing) else "nobody measured it"
+        return f"what it cost in accuracy is unavailable: {why}"
     if isinstance(row.drop, Missing):
         return f"what it cost in {row.metric} is unavailable: {row.drop.unavailable}"
     amount = f"{abs(_scaled(row, row.drop)):.3g}{_unit(row)}"
@@ -227,14 +227,19 @@ _SOURCES = {
 }
 
 
+def _no_accuracy(report: Report) -> Tile:
+    why = report.accuracy.unavailable if isinstance(report.accuracy, Missing) else "nobody measured it"
+    if report.outcome == Outcome.UNCHANGED:
+        return Tile("Accuracy", "the same", "", "", "same", ("it is the same model",))
+    if report.outcome == Outcome.CHANGED and all_exact(report):
+        return Tile("Accuracy", "the same", "", "", "same", (why,))
+    return Tile("Accuracy", "not measured", "", "", "", (why,))
+
+
 def _accuracy_tile(report: Report) -> Tile:
     row = main_accuracy(report)
     if row is None:
-        assert isinstance(report.accuracy, Missing)
-        name = "the same" if report.outcome == Outcome.CHANGED and all_exact(report) else "not measured"
-        return Tile(
-            "Accuracy", name, "", "", "same" if name == "the same" else "", (report.accuracy.unavailable,)
-        )
+        return _no_accuracy(report)
     shown = words.accuracy_row(row)
     lines = [f"measured on {row.samples} samples, {shown.what[len(row.metric) :].strip(' ()')}"]
     if isinstance(row.interval, Missing):

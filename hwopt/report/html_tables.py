@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwopt.estimate import Estimate
 from hwopt.report import words
@@ -15,6 +15,7 @@ from hwopt.report.schema import (
     ChoiceRow,
     Figure,
     Missing,
+    Outcome,
     Report,
     SkippedRow,
     SubgraphRow,
@@ -54,8 +55,18 @@ class Gain:
 
 def decisions(report: Report) -> tuple[Decision, ...]:
     """Those that gained most first, those without a gain of their own last."""
-    rows = [_decision(row) for row in report.choices]
+    analysed = report.outcome == Outcome.ANALYSED
+    rows = [_possible(row) if analysed else _decision(row) for row in report.choices]
     return tuple(sorted(rows, key=_order))
+
+
+def _possible(row: ChoiceRow) -> Decision:
+    """Nothing was decided: the most that one of its values could gain."""
+    made, keep = _decision(row), next((value for value in row.values if value.name == KEEP), None)
+    gains = [_gain(keep, value) for value in row.values if value.name != KEEP]
+    known = [gain for gain in gains if isinstance(gain, Estimate)]
+    best = max(known, key=lambda gain: gain.value) if known else next(iter(gains), made.gain)
+    return replace(made, gain=best)
 
 
 def _order(item: Decision) -> tuple[bool, bool, float]:

@@ -213,6 +213,11 @@ def test_a_page_asks_for_nothing_and_names_the_one_script_that_may_run(page: str
     assert found.count("script") == 1
 
 
+def test_axes_are_labelled_with_plain_numbers(page: str) -> None:
+    assert "mathdefault" not in page
+    assert re.search(r"<text[^>]*>100</text>", page)
+
+
 def test_the_same_report_gives_the_same_bytes(page: str) -> None:
     assert to_html(pages.usual()) == page
 

@@ -10,6 +10,7 @@ _HEIGHT = 190
 _NAMED = 3
 _LETTERS = {Width.WIDE: 40, Width.NARROW: 20}
 _COLUMNS = 300  # steps up to which each has a column of its own
+_ROOM = 1.6  # for what the peak is made of, above it
 _NEAR = 1.6  # a capacity up to so many times the peak is worth a line
 
 
@@ -29,7 +30,7 @@ def memory_chart(report: Report, width: Width) -> str:
             _area(part, rows, ink, scale, name)
             _peak(part, costs, rows, scale, name, width)
             _capacity(part, report.target.hardware, most, scale)
-            axes.set_ylim(0, 1.3 * most / scale)
+            axes.set_ylim(0, _ROOM * most / scale)
             axes.set_ylabel(f"{unit} alive, {name}")
         chart.panels[-1].set_xlabel("step of the schedule")
         return chart.svg("Memory over the schedule, before and after, with the step that needs most")
@@ -72,9 +73,12 @@ def _peak(
         f"{shortened(t.name, _LETTERS[width])} {words.byte_count(t.bytes)}" for t in peak.tensors[:_NAMED]
     ]
     left = peak.subgraph > len(rows) / 2
+    narrow = width == Width.NARROW
+    place = (len(rows) - 1) / 2 if narrow else peak.subgraph
     chart.axes.annotate(
-        "\n".join(lines), (peak.subgraph, top), xytext=(-10 if left else 10, 4), textcoords="offset points",
-        ha="right" if left else "left", va="center", fontsize=11, color=Ink.TEXT.value,
+        "\n".join(lines), (place, top), xytext=(0 if narrow else -10 if left else 10, 6), va="bottom",
+        textcoords="offset points", ha="center" if narrow else "right" if left else "left", fontsize=11,
+        color=Ink.TEXT.value,
     )  # fmt: skip
 
 

@@ -37,6 +37,9 @@ def roofline_chart(report: Report, width: Width) -> str:
                 _dot(chart, row, hardware, side, latency(row) / whole)
         chart.axes.set_xscale("log")
         chart.axes.set_yscale("log")
+        for axis in (chart.axes.xaxis, chart.axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
+            axis.set_minor_formatter(lambda value, _: "")
         chart.axes.set_xlabel(f"MACs per byte of {hardware.memories[-1].name}")
         chart.axes.set_ylabel("GMAC/s")
         chart.axes.grid()
