@@ -8,9 +8,11 @@ from hwopt.choice import KEEP, Choice, Risk, Value
 from hwopt.estimate import Estimate, Source
 from hwopt.potential import Alone, Best, prices_of
 from hwopt.potential import Potential as Found
+from hwopt.report.analysis_gains import gains
 from hwopt.report.choices import value_row
 from hwopt.report.decided import node_labels
 from hwopt.report.schema import BestPlan, ChoiceRow, Missing, Number, PassPotential, Potential, ValueRow
+from hwopt.report.words import microseconds
 
 NOTHING_DECIDED = "analyze decides nothing"
 _UNKNOWN = Missing("not measured: that needs calibration data")
@@ -76,8 +78,13 @@ def _choice(found: Found, choice: Choice, labels: dict[str, str]) -> ChoiceRow:
         _without_damage(value_row(name, choice.value(name), prices.get(name), _UNWRITTEN))
         for name in (KEEP, *(value.name for value in choice.values))
     ]
+    row = ChoiceRow(choice.id, choice.kind.value, (), tuple(values), KEEP, NOTHING_DECIDED)
+    best = next(iter(gains([row])), None)
+    saves = "no value saves time by itself"
+    if best is not None:
+        saves = f"by itself {best.value.name} would save {microseconds(best.saved_us)}"
     nodes = tuple(label for place, label in labels.items() if place in choice.places)
-    return ChoiceRow(choice.id, choice.kind.value, nodes, tuple(values), KEEP, NOTHING_DECIDED)
+    return replace(row, nodes=nodes, reason=f"{NOTHING_DECIDED}; {saves}")
 
 
 def _without_damage(row: ValueRow) -> ValueRow:

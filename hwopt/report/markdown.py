@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hwopt.report import words
+from hwopt.report import analysis_table, analysis_text, words
 from hwopt.report.pareto import SHOWN_ROWS, pareto_table
 from hwopt.report.rounds import round_lines
 from hwopt.report.schema import ChoiceRow, Missing, Outcome, PassRow, Report, SubgraphRow, Unpriced
@@ -25,6 +25,8 @@ def to_markdown(report: Report) -> str:
     parts = [
         _head(report),
         _section("Before and after", _summary(report)),
+        _section("Where the time goes", _where(report)),
+        _section("What rewriting could gain at the most", _potential(report)),
         _section("What was changed, and why", _choices(report, changed=True)),
         _section("What was kept, and why", _choices(report, changed=False)),
         _section("Not priced", _unpriced(report)),
@@ -76,6 +78,33 @@ def _summary(report: Report) -> str:
         "*measured*: on a device or on data. *computed*: counted from the graph."
     )
     return table(["", "before", "after", "change", "source"], rows) + "\n\n" + legend
+
+
+def _where(report: Report) -> str:
+    """Kinds of operators, the longest first, and the whole model in sentences."""
+    found = report.where_time_goes
+    if isinstance(found, Missing):
+        return ""
+    units = analysis_table.total_units(found.kinds)
+    rows = [
+        [line.name, line.kind, line.latency, f"{100 * line.share:.1f}%", line.array]
+        for line in analysis_table.totals(found.kinds, units)
+    ]
+    said = [f"{found.bottleneck}.", analysis_text.bounds(report), analysis_text.memory(report),
+            analysis_text.weights(report)]  # fmt: skip
+    header = ["kind", "subgraphs", f"latency, {units.time.name}", "share", "MAC array"]
+    return "\n\n".join([*filter(None, said), table(header, rows)])
+
+
+def _potential(report: Report) -> str:
+    found = report.potential
+    if isinstance(found, Missing):
+        return ""
+    parts = [*analysis_text.bound_lines(found)]
+    parts.append(table(analysis_text.PASSES_HEADER, analysis_text.pass_rows(found)))
+    if gains := analysis_text.gain_rows(report):
+        parts.append(table(analysis_text.GAINS_HEADER, gains))
+    return "\n\n".join(parts)
 
 
 def _choices(report: Report, changed: bool) -> str:

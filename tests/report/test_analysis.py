@@ -13,6 +13,7 @@ from hwopt.report.analysis_gains import gains
 from hwopt.report.analysis_shares import NOTHING_PRICED, percent, where_time_goes
 from hwopt.report.analysis_table import SORTS, subgraph_table, unit_of
 from hwopt.report.jsonable import json_text, to_json
+from hwopt.report.markdown import to_markdown
 from hwopt.report.read import read_report
 from hwopt.report.schema import Missing, Potential, Report, RoofsRow, SubgraphRow, WhereTimeGoes
 from tests.graphs import classifier, ibn
@@ -169,6 +170,8 @@ def test_every_choice_keeps_and_lossy_damage_is_not_known(report: Report) -> Non
     assert values
     assert all(isinstance(value.damage, Missing) for value in values)
     assert report.passes  # who offered what
+    best = gains(report.choices)[0]
+    assert f"by itself {best.value.name} would save" in best.choice.reason
     assert all(row.steps == 0 for row in report.passes)
 
 
@@ -206,3 +209,13 @@ def test_sorts_are_those_of_the_command_line() -> None:
     from hwopt.cli_analyze import Sort
 
     assert [item.value for item in Sort] == list(SORTS)
+
+
+def test_markdown_tells_the_same() -> None:
+    found = analyze(ibn(), target=TARGET, refine=0, gains=True)
+    page = to_markdown(found)
+    assert isinstance(found.where_time_goes, WhereTimeGoes)
+    assert isinstance(found.potential, Potential)
+    assert found.where_time_goes.bottleneck in page
+    assert next(iter(text.bound_lines(found.potential))) in page
+    assert "## What rewriting could gain" not in to_markdown(analyze(ibn(), target=TARGET, refine=0))
