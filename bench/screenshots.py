@@ -37,7 +37,7 @@ class Shot:
 
 SHOTS = (
     Shot("report-light", "light", 1280, 1180),
-    Shot("report-dark", "dark", 1280, 1180, "latency"),
+    Shot("report-dark", "dark", 1280, 1000, "latency"),
     Shot("report-phone", "light", 390, 1100),
 )
 

@@ -125,6 +125,7 @@ def usual() -> s.Report:
             s.PassRow("fuse_ibn", 4, 0, 2, 4, 0, 0.1, 0.2, "1x1 Conv, depthwise Conv --> KxK Conv"),
         ),
         settings={"max_drop": 0.02},
+        calibration=s.CalibrationInfo("d" * 64, 400, 5, True),
     )  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -117,9 +119,11 @@ def test_every_part_of_the_report_is_there(text: str) -> None:
         "one subgraph is extrapolated",
         "hwopt optimize model.onnx --target edge-npu --calib data -o out.onnx",
         "python 3.11.7",
+        "400 samples with labels, 5 folds",
+        "Accuracy (top1, fp32): 400 samples, cross-fitted",
     ):
         assert part in text, part
-    for sha256 in ("a" * 64, "b" * 64, "c" * 64):
+    for sha256 in ("a" * 64, "b" * 64, "c" * 64, "d" * 64):
         assert sha256 in text
 
 
@@ -211,6 +215,14 @@ def test_a_page_asks_for_nothing_and_names_the_one_script_that_may_run(page: str
     assert policy.startswith("default-src 'none';")
     assert "script-src 'sha256-" in policy
     assert found.count("script") == 1
+
+
+def test_the_templates_go_into_the_wheel() -> None:
+    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text("utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["hwopt.report"]
+    folder = Path(__file__).parent.parent.parent / "hwopt" / "report"
+    covered = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert {path for path in (folder / "templates").iterdir() if path.is_file()} <= covered
 
 
 def test_axes_are_labelled_with_plain_numbers(page: str) -> None:

@@ -59,7 +59,7 @@ def _bar(chart: Canvas, place: float, rows: Sequence[SubgraphRow], scale: float,
         length = latency(row) / scale
         piece = chart.axes.barh(
             place, length, left=start, height=_THICK, color=ink.value, edgecolor=Ink.PAPER.value,
-            linewidth=0.5, hatch="////" if side == "before" else "", alpha=0.75 if side == "before" else 1.0,
+            linewidth=0.5, hatch="////" if side == "before" else "",
         )  # fmt: skip
         what = f"{side}: {', '.join(row.nodes[:3])} ({row.kind}), {words.latency(row.latency_us)}"
         chart.tip(piece[0], f"{what}, bound by {bound}")
@@ -82,7 +82,7 @@ def _legend(chart: Canvas, report: Report) -> None:
         Patch(color=ink.value, label=f"bound by {name}") for key, (ink, name) in BOUNDS.items() if key in met
     ]
     sides = [
-        Patch(facecolor=Ink.MUTED.value, edgecolor=Ink.PAPER.value, hatch="////", alpha=0.75, label="before"),
+        Patch(facecolor=Ink.MUTED.value, edgecolor=Ink.PAPER.value, hatch="////", label="before"),
         Patch(facecolor=Ink.MUTED.value, edgecolor=Ink.PAPER.value, label="after"),
     ]
     chart.legend([*sides[: 1 + bool(report.subgraphs.after)], *entries])
