@@ -29,6 +29,7 @@ from hwopt.calibration_images import (
 )
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
+from hwopt.wording import near
 
 FOLDS = 5
 MIN_SAMPLES = 2 * FOLDS
@@ -100,7 +101,8 @@ def load_calibration(
     Raises BadInput, in one line that names the file, for whatever cannot be used.
     """
     if not path.exists():
-        raise BadInput(f"{path}: no such calibration data; give a folder of images, an .npz or an .npy file")
+        hint = near(path) or "; give a folder of images, an .npz or an .npy file"
+        raise BadInput(f"{path}: no such calibration data{hint}")
     if path.is_dir():
         return _from_images(path, model, preprocess, labels)
     if path.suffix not in (".npz", ".npy"):

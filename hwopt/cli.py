@@ -21,8 +21,8 @@ from typer.main import get_command
 from hwopt import __version__
 from hwopt.cli_commands import COMMANDS
 from hwopt.cli_help import SETTINGS, LazyGroup
+from hwopt.cli_usage import usage_text
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
-from hwopt.wording import guess
 
 _INTERRUPTED = 130
 _BUG = 3
@@ -100,11 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HwoptError as error:
         failure = _bug(error, given) if error.exit_code == _BUG else error
     except Exception as error:
-        # Usage errors are classes of click, or of the copy of it inside newer releases of typer.
-        describe = getattr(error, "format_message", None)
-        failure = (
-            _bug(error, given) if describe is None else BadInput(_usage(_described(error, describe()), given))
-        )
+        text = usage_text(error)
+        failure = _bug(error, given) if text is None else BadInput(_usage(text, given))
     if failure.exit_code == _INTERRUPTED and arguments is None:
         _leave(failure, _JSON in given)
     return _complain(failure, _JSON in given)
@@ -127,22 +124,7 @@ def _usage(text: str, arguments: Sequence[str]) -> str:
     """A usage error, and where the options of that command are explained."""
     given = arguments[: 2 if arguments[:1] in (["targets"], ["passes"]) else 1]
     words = [word for word in given if not word.startswith("-")]
-    return f"{text.rstrip('.')} (see {shlex.join(['hwopt', *words, '--help'])})"
-
-
-def _described(error: Exception, text: str) -> str:
-    """What click says of a usage error, in hwopt's words: no name of a Python class, one guess."""
-    text = text.replace("Value error, ", "")
-    command = getattr(getattr(error, "ctx", None), "command", None)
-    if hasattr(error, "possibilities") and command is not None:
-        name = str(getattr(error, "option_name", ""))
-        names = [option for param in command.params for option in param.opts if option.startswith("--")]
-        return f"unknown option {name}: {guess(name, names)}".rstrip(": ")
-    if text.startswith("Missing option '--target'"):
-        return "no target: name an accelerator with --target (hwopt targets list)"
-    if text.startswith("Missing argument"):
-        return f"{text.rstrip('.')}: it comes without an option in front"
-    return text
+    return f"{text} (see {shlex.join(['hwopt', *words, '--help'])})"
 
 
 def _complain(failure: HwoptError, as_json: bool) -> int:

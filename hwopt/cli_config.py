@@ -15,6 +15,7 @@ import typer
 from typer.models import OptionInfo
 
 from hwopt.cli_commands import commands
+from hwopt.cli_usage import usage_text
 from hwopt.errors import BadInput, HwoptError
 
 if TYPE_CHECKING:
@@ -187,9 +188,9 @@ def _shown(value: object) -> str:
 def located(context: Context, error: Exception) -> Exception:
     """The error with the line of the file, where what is wrong was taken from there."""
     applied: _Applied | None = context.meta.get(_META)
-    describe = getattr(error, "format_message", None)
-    text = describe() if describe is not None else str(error)
-    if applied is None or not (describe or isinstance(error, BadInput)):
+    told = usage_text(error)
+    text = str(error) if told is None else told
+    if applied is None or (told is None and not isinstance(error, BadInput)):
         return error
     wrong = getattr(getattr(error, "param", None), "name", None)
     for parameter in _from_file(context) if wrong is None else [wrong]:

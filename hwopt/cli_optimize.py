@@ -81,6 +81,10 @@ def optimize(
     """
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
+    if output is not None and output.exists() and model.exists() and output.samefile(model):
+        raise BadInput(
+            f"{output} is the input: choose another name for the result, or nobody can compare them"
+        )
     options = engine_options(input_shape, limits, accuracy, passes, changes, making, search, steps)
     with running(as_json, quiet) as listeners:
         from hwopt.pipeline import optimize as run

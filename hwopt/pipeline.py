@@ -16,7 +16,7 @@ from hwopt.debug.faults.incident import Asked
 from hwopt.debug.faults.keep_going import LeftOut, going_on, noted
 from hwopt.debug.faults.reproducer import reproduced
 from hwopt.deliver import check_written, place_for, write_model
-from hwopt.errors import BudgetNotMet, PassFailed, RewriteFailed
+from hwopt.errors import BadInput, BudgetNotMet, PassFailed, RewriteFailed
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.partial import SoFar, save_plan, saved_when_interrupted
@@ -105,7 +105,7 @@ def optimize(
 
     model: an ONNX file or an onnx_ir.Model, which is not edited. calib: an image folder, an .npz or .npy,
     or an iterable of arrays (`calibration_stream.calibration_of`). output: OUT.onnx; its siblings
-    OUT.plan.json, OUT.report.json and OUT.report.md go beside it. Without `calib` only EXACT
+    OUT.plan.json and OUT.report.json, .md and .html go beside it. Without `calib` only EXACT
     rewrites are made. write_plan: a file for the plan alone, written in a dry run, too: to be edited and
     replayed. dump_dir: a new folder for the model after each pass (`hwopt.debug.dumps`), or after each
     step (dump_each). stop: asked between the steps of the search; once it says True, the best plan so
@@ -126,6 +126,8 @@ def optimize(
     plan_file = None if write_plan is None else Path(write_plan)
     if plan_file is not None:
         refuse_to_overwrite(plan_file, force)
+        if not plan_file.absolute().parent.is_dir():
+            raise BadInput(f"--write-plan {plan_file}: there is no folder {plan_file.parent}: make it first")
     dumped = None if dump_dir is None else Path(dump_dir)
     asked = Asked(command, model, target, calib, labels, preprocess, dumped, options)
     timings, passes = Timings(), PassSums()

@@ -10,6 +10,7 @@ from typing import Any
 
 from hwopt.choice import Parameter, Value
 from hwopt.errors import BadInput
+from hwopt.wording import near
 
 SCHEMA_VERSION = 1
 
@@ -69,11 +70,13 @@ def read_plan(path: Path) -> Plan:
     try:
         table = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise BadInput(f"plan {path} cannot be read: {error.strerror}") from None
+        raise BadInput(f"plan {path} cannot be read: {error.strerror}{near(path)}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(f"plan {path} is not JSON: {error}") from None
     if not isinstance(table, dict):
         raise BadInput(f"plan {path} is not a JSON object")
+    if "steps" not in table and "schema_version" not in table:
+        raise BadInput(f"{path} is no plan: name the OUT.plan.json that hwopt optimize has written")
     if table.get("schema_version") != SCHEMA_VERSION:
         raise BadInput(f"plan {path} has schema_version {table.get('schema_version')}, this hwopt reads 1")
     try:

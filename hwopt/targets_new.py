@@ -9,6 +9,7 @@ from pathlib import Path
 from hwopt.errors import BadInput
 from hwopt.target import FILE_NAME, read_target
 from hwopt.target_check import check_target_toml
+from hwopt.target_folders import config_folder, target_folders
 from hwopt.targets_templates import TEMPLATES
 from hwopt.wording import unknown
 
@@ -47,6 +48,9 @@ def copy_target(source: Path, folder: Path) -> list[Path]:
 def _check_free(folder: Path) -> None:
     if not _NAME.fullmatch(folder.name):
         raise BadInput(f"'{folder.name}' is no name for a target: letters, digits, '-', '_' and '.'")
+    shipped = target_folders().get(folder.name)
+    if shipped is not None and shipped != folder and folder.parent == config_folder():
+        raise BadInput(f"'{folder.name}' is a target already, which yours would hide: take another name")
     if (folder / FILE_NAME).exists():
         raise BadInput(f"{folder / FILE_NAME} exists: take another name, or remove it yourself")
 

@@ -180,8 +180,8 @@ def test_the_command_in_the_report_does_the_same_without_the_file(folder: Path, 
 # What is added to the file, and how the one line must begin.
 LATE = [
     ('max_latency = "5"', "--max-latency 5: give a time"),
-    ('minimize = "speed"', "Invalid value for '--minimize'"),
-    ("augment = -1", "Invalid value for '--augment'"),
+    ('minimize = "speed"', "--minimize: 'speed' is not one of 'latency'"),
+    ("augment = -1", "--augment must be greater than or equal to 0"),
     ('search = "mlip"', "unknown --search 'mlip': did you mean 'milp'?"),
     ('calib = "images"', "conf/images: no such calibration data"),
     ('hints = "none.toml"', "hints conf/none.toml cannot be read"),

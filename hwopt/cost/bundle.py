@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwopt.errors import BadInput
+from hwopt.wording import near
 
 _MAGIC = b"hwopt-cost-model\n"
 _UBJ = b"{L"  # an object whose first key has a length of eight bytes: as XGBoost writes it
@@ -79,7 +80,7 @@ def unpack(path: Path, sha256: str | None = None) -> Bundle:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"cannot read the cost model {path}: {error.strerror}") from None
+        raise BadInput(f"cannot read the cost model {path}: {error.strerror}{near(path)}") from None
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise BadInput(

@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from hwopt.errors import BadInput
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL, embed_external_data
+from hwopt.ir.foreign import foreign, foreign_folder
+from hwopt.wording import near
 
 OLDEST_OPSET = 7
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
@@ -50,11 +52,11 @@ def model_sha256(path: Path) -> str:
 
 def _read(path: Path) -> bytes:
     if path.is_dir():
-        raise BadInput(f"{path} is a folder: name an ONNX file")
+        raise BadInput(f"{path} {foreign_folder(path)}")
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise BadInput(f"{path} does not exist: name an ONNX file") from None
+        raise BadInput(f"{path} does not exist{near(path) or ': name an ONNX file'}") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
 
@@ -63,12 +65,15 @@ def _parse(path: Path) -> onnx.ModelProto:
     data = _read(path)
     if not data:
         raise BadInput(f"{path} is empty: an ONNX model was expected")
+    other = foreign(path, data)
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError:
-        raise BadInput(f"{path} is not an ONNX model, or it is truncated: export or copy it again") from None
+        what = other or "is not an ONNX model, or it is truncated: export or copy it again"
+        raise BadInput(f"{path} {what}") from None
     if proto.ir_version == 0 or not proto.graph.output:
-        raise BadInput(f"{path} is not an ONNX model, or it is truncated: it has no graph with outputs")
+        what = other or "is not an ONNX model, or it is truncated: it has no graph with outputs"
+        raise BadInput(f"{path} {what}")
     return proto
 
 

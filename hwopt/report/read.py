@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from hwopt.errors import BadInput
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.report.schema import SCHEMA_VERSION, Report
+from hwopt.wording import near
 
 _KEYWORD = "pass"  # the key of the file that no Python name can be
 
@@ -25,7 +26,7 @@ def read_report(path: Path) -> Report:
     try:
         table = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise BadInput(f"report {path} cannot be read: {error.strerror or error}") from None
+        raise BadInput(f"report {path} cannot be read: {error.strerror or error}{near(path)}") from None
     except (ValueError, RecursionError) as error:
         raise BadInput(f"report {path} is not JSON: {error}") from None
     if not isinstance(table, dict) or "schema_version" not in table:

@@ -20,6 +20,7 @@ from hwopt.debug.compare.inputs import Inputs
 from hwopt.errors import BadInput
 from hwopt.mapped import taken
 from hwopt.nodes import Array
+from hwopt.wording import near
 
 SAMPLES = 8
 _ARRAYS = (".npz", ".npy")
@@ -36,7 +37,8 @@ def given_inputs(
     one by one. samples: how many at most; None: 8. Raises BadInput, naming the file, for what does not fit.
     """
     if not path.exists():
-        raise BadInput(f"{path}: no such inputs; give an .npz, an .npy, or a folder of .npy files or images")
+        hint = near(path) or "; give an .npz, an .npy, or a folder of .npy files or images"
+        raise BadInput(f"{path}: no such inputs{hint}")
     count = SAMPLES if samples is None else samples
     if path.is_dir() and any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.iterdir()):
         return _images(path, model, preprocess, count)
