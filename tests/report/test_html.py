@@ -136,6 +136,14 @@ def test_an_analysis_says_what_it_is_and_names_what_has_no_price() -> None:
     assert "Decisions" not in text
 
 
+def test_plans_without_damage_are_a_table_and_no_chart() -> None:
+    report = pages.usual()
+    report = replace(report, pareto=tuple(replace(row, damage=0.0) for row in report.pareto))
+    page = to_html(report)
+    assert "None of them does any damage." in Page(page).text
+    assert "low is milder" not in page
+
+
 def test_an_unchanged_model_says_why() -> None:
     text = Page(to_html(pages.unchanged())).text
     assert "The model came back unchanged: on edge-npu no plan beats it within the limits." in text

@@ -8,9 +8,9 @@ from hwopt.report.schema import ParetoRow, Report
 
 
 def pareto_chart(report: Report, width: Width) -> str:
-    """Empty where the run knows of one plan alone."""
+    """Empty where the run knows of one plan alone, or of none that does damage: there is no trade then."""
     rows = sorted(report.pareto, key=lambda row: row.latency_us.value)
-    if len(rows) < 2:
+    if len(rows) < 2 or not any(row.damage for row in rows):
         return ""
     scale, unit = unit_of(rows[-1].latency_us.value)
     with canvas(width, 320) as chart:
