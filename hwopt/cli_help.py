@@ -103,7 +103,8 @@ class HelpfulCommand(TyperCommand):
                 continue
             argument = param.param_type_name == "argument"
             panel = "Arguments" if argument else getattr(param, "rich_help_panel", None)
-            (panels.setdefault(panel, []) if panel else plain).append(record)
+            row = (record[0], record[1].replace("\\[", "["))  # some releases of typer write for rich
+            (panels.setdefault(panel, []) if panel else plain).append(row)
         panels.setdefault(OTHER, []).extend(plain)
         for heading, rows in panels.items():
             if rows:

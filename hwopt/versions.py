@@ -6,7 +6,10 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("hwopt", "onnx", "onnx-ir", "onnxruntime", "xgboost-cpu", "xgboost", "numpy", "scipy", "highspy")
+_PACKAGES = (
+    "hwopt", "onnx", "onnx-ir", "onnxruntime", "xgboost-cpu", "xgboost", "numpy", "scipy", "highspy",
+    "ethos-u-vela", "zigzag-dse", "torch",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str]:
