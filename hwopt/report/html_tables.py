@@ -10,7 +10,7 @@ from hwopt.estimate import Estimate
 from hwopt.report import words
 from hwopt.report.charts.latency import BOUNDS
 from hwopt.report.charts.pairs import Pair, latency, pairs, total
-from hwopt.report.html_story import KEEP
+from hwopt.report.html_story import KEEP, latencies
 from hwopt.report.schema import (
     ChoiceRow,
     Figure,
@@ -122,13 +122,17 @@ def _gain_of(report: Report, item: Decision) -> Gain | None:
 
 
 def _fold_gain(report: Report) -> Gain | None:
-    """All folds together: from the input to the plan that keeps everything else, as predicted."""
+    """All folds together: from the input to the plan that keeps everything else, in figures of one source."""
     folds = [row for row in report.choices if row.kind == _FOLDS and row.chosen != KEEP]
     base = next((row for row in report.pareto if not row.values), None)
-    before = report.before.latency_us
-    if not folds or base is None or isinstance(before, Missing):
+    known = [
+        figure for figure in (latencies(report)[0], report.before.latency_us) if isinstance(figure, Estimate)
+    ]
+    if not folds or base is None or not known:
         return None
-    gain = Estimate(before.value - base.latency_us.value, 0.0, base.latency_us.source)
+    before = next((figure for figure in known if figure.source == base.latency_us.source), known[-1])
+    source = (before + base.latency_us).source  # of two sources: predicted
+    gain = Estimate(before.value - base.latency_us.value, 0.0, source)
     first = next((value for value in folds[0].values if value.name == folds[0].chosen), None)
     passes = first.passes if first else ()
     gone = sum(row.nodes_removed - row.nodes_added for row in report.passes if row.name in passes)

@@ -97,6 +97,22 @@ def test_what_gained_most_comes_first_and_folds_count_as_one() -> None:
     assert gains[1].share == pytest.approx(23 / 2550)
 
 
+def test_the_gain_of_folds_never_takes_a_compiled_figure_from_a_predicted_one() -> None:
+    report = pages.usual()
+    plans = [
+        replace(row, latency_us=replace(row.latency_us, source=Source.COMPILED)) if not row.values else row
+        for row in report.pareto
+    ]
+    compiled = html_tables.top_gains(replace(report, pareto=tuple(plans)))[0].gain
+    assert isinstance(compiled, Estimate)
+    assert compiled.value == pytest.approx(2500 - 2000)
+    assert compiled.source == Source.COMPILED
+    alone = replace(report, pareto=tuple(plans), verification=s.Missing("nobody was asked"))
+    mixed = html_tables.top_gains(alone)[0].gain
+    assert isinstance(mixed, Estimate)
+    assert mixed.source == Source.PREDICTED
+
+
 def test_every_part_of_the_report_is_there(text: str) -> None:
     for part in (
         "Why it is faster, and what it cost",
