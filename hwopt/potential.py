@@ -6,7 +6,8 @@ model can tell.
 
 Joint tables of all values would take a minute for nothing: which of two pruned widths hurts less is not
 asked here. Every value is priced alone first, and of each choice the quickest LOSSY value of every pass
-goes into the joint tables, beside all EXACT ones.
+goes into the joint tables, beside all EXACT ones. Where a milder value is quicker beside others, that misses
+a little: 0.02% of the best plan on PP-OCR detection, nothing on EfficientNet-Lite0 for edge-npu.
 """
 
 from __future__ import annotations
