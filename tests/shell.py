@@ -33,7 +33,13 @@ class Shell:
             (commands / name).chmod(0o755)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HWOPT_", "XDG_"))}
         path = os.pathsep.join([str(commands), os.environ.get("PATH", os.defpath)])
-        own = {"PATH": path, "PYTHONPATH": str(ROOT), "HWOPT_CACHE": str(folder / ".cache"), "COLUMNS": "160"}
+        own = {
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "HWOPT_CACHE": str(folder / ".cache"),
+            "XDG_CONFIG_HOME": str(folder / ".config"),  # a target of the user's own would win
+            "COLUMNS": "160",
+        }
         return Shell(folder, {**kept, **own})
 
     def __call__(self, line: str, **environment: str) -> subprocess.CompletedProcess[str]:

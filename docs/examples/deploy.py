@@ -1,10 +1,13 @@
 """A deploy script with hwopt in it: export, optimise, quantise, gate, release.
 
     pip install .                           # '.[train]' to export from PyTorch
-    python -m docs.examples.deploy build    # in the root of a checkout; minutes on two cores
+    python -m docs.examples.deploy build    # in the root of a checkout; see --help
 
 Writes build/model.onnx as exported, build/candidate.* as hwopt made it and, where everything holds,
 build/release/. Put your own into `export` and `calibration`; the rest can stay.
+
+Measuring what LOSSY rewrites do takes a quarter of an hour or more of processor time, once; EXACT ones alone,
+`--passes canonicalize,densify_depthwise --max-latency 2ms`, take seconds.
 
 Exit codes, as hwopt has them: 0 released; 1 not good enough, so the last release stays; 2 something to mend
 in the call, the model or the data; 3 a bug in hwopt, with a folder to send in.
