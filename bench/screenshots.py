@@ -37,7 +37,8 @@ class Shot:
 
 SHOTS = (
     Shot("report-light", "light", 1280, 1180),
-    Shot("report-dark", "dark", 1280, 1000, "latency"),
+    Shot("report-dark", "dark", 1280, 1180),
+    Shot("report-charts", "light", 1280, 1080, "latency"),
     Shot("report-phone", "light", 390, 1100),
 )
 
