@@ -104,7 +104,8 @@ CASES = {
     "plan of nothing": ([*GOOD, "--plan", "plan.json"], "plan.json"),
     "output folder": (["good.onnx", "-t", "edge-npu", "-o", "nowhere/out.onnx"], "nowhere"),
     "output name": (["good.onnx", "-t", "edge-npu", "-o", "out.bin"], ".onnx"),
-    "output exists": (["good.onnx", "-t", "edge-npu", "-o", "good.onnx"], "--force"),
+    "output exists": (["good.onnx", "-t", "edge-npu", "-o", "truncated.onnx"], "--force"),
+    "output is the input": (["good.onnx", "-t", "edge-npu", "-o", "good.onnx", "--force"], "is the input"),
 }
 
 
