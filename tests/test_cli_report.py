@@ -177,7 +177,8 @@ def test_a_comparison_as_json_and_as_markdown(folder: Path, said: Said) -> None:
 def test_a_gate_that_is_passed(folder: Path, said: Said) -> None:
     code, out, err = said(
         "check", "a.json", "--max-latency", "1.6ms", "--max-latency", "-20%", "--max-drop", "0",
-        "--max-spread", "5%", "--target", "edge-npu", "--outcome", "changed", "--model", "out.onnx", "--max-footprint", "8KB",
+        "--max-spread", "5%", "--target", "edge-npu", "--outcome", "changed", "--model",
+        "out.onnx", "--max-footprint", "8KB",
     )  # fmt: skip
     assert (code, err) == (0, "")
     assert "a.json: 7 of 7 conditions met" in out
@@ -217,7 +218,12 @@ def test_the_verdict_as_json(folder: Path, said: Said) -> None:
         "met": False,
         "conditions": [
             {
-                "name": "max_latency", "value": 1480, "limit": 1480, "source": "compiled", "met": True, "why": "",
+                "name": "max_latency",
+                "value": 1480,
+                "limit": 1480,
+                "source": "compiled",
+                "met": True,
+                "why": "",
             },
             {
                 "name": "max_drop", "value": 0.015, "limit": 0.01, "source": "measured", "met": False,

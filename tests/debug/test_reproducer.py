@@ -141,9 +141,23 @@ class Late:
             faulty.raises(model, conv)
 
 
-def test_a_call_from_python_that_no_line_shows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_onnx_runtime_does_not_take_has_a_line_that_shows_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     error = failed(monkeypatch, "no model")
     assert isinstance(error, InternalError)
+    assert facts(error)["reproduce"].startswith("hwopt optimize ")
+    assert facts(error)["reproduce_tried"] is True
+
+
+def test_a_call_from_python_that_no_line_shows_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody knows why")
+
+    monkeypatch.setattr("hwopt.steps.settle", broken)
+    with pytest.raises(InternalError) as caught:
+        hwopt.optimize(tower(), target=TARGET, refine=0)
+    error = caught.value
     assert error.folder is not None
     assert facts(error)["reproduce"] is None
     assert not (error.folder / "reproduce.sh").exists()
