@@ -17,7 +17,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # gigabytes of CUDA, so it is not fallen back to: the tests that need it are skipped then.
 TORCH ?= torch==2.13.0+cpu
 
-.PHONY: schema help venv train test test-slow lint format types demo example lock wheel clean
+.PHONY: schema screenshots help venv train test test-slow lint format types demo example lock wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile; echo 'also: make venv train test-slow lint format types lock wheel clean'
@@ -47,6 +47,10 @@ test-slow: $(READY)
 schema: $(READY)
 	$(BIN)/python -c "from hwopt.report.json_schema import report_schema; \
 	from hwopt.report.jsonable import json_text; print(json_text(report_schema()), end='')" > docs/report.schema.json
+
+# Pictures of the report that `make demo` wrote.
+screenshots: $(READY)
+	$(BIN)/python -m bench.screenshots $(OUT)/figures.edge-npu.report.json docs/images
 
 lint: $(READY)
 	$(BIN)/ruff check .
