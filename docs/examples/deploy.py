@@ -6,7 +6,7 @@
 Writes build/model.onnx as exported, build/candidate.* as hwopt made it and, where everything holds,
 build/release/. Put your own into `export` and `calibration`; the rest can stay.
 
-Measuring what LOSSY rewrites do takes a quarter of an hour or more of processor time, once; EXACT ones alone,
+Measuring what LOSSY rewrites do takes some minutes of processor time, once; EXACT ones alone,
 `--passes canonicalize,densify_depthwise --max-latency 2ms`, take seconds.
 
 Exit codes, as hwopt has them: 0 released; 1 not good enough, so the last release stays; 2 something to mend
