@@ -10,12 +10,12 @@ from typing import Annotated
 import typer
 
 from hwopt import cli_show
+from hwopt.cli_common import print_object
 from hwopt.cli_config import ConfigFile
 from hwopt.cli_options import MaxFootprint, MaxLatency, MaxMemory, MaxSize
 from hwopt.errors import BadInput
 from hwopt.limits import Bound, bytes_bound, fraction, latency_bound, share
 from hwopt.report.gate import Asked, Condition, conditions
-from hwopt.report.jsonable import encode, json_text
 
 _NOT_MET = 1
 _OTHERS = "Conditions on the run"
@@ -142,7 +142,7 @@ def check(
     )
     found = _held(report, asked)
     if as_json:
-        print(json_text(encode(_verdict(report, found))), end="")
+        print_object(_verdict(report, found))
     else:
         _show(report, found)
     if not all(condition.met for condition in found):

@@ -10,7 +10,6 @@ from hwopt import cli_config, cli_watch
 from hwopt.cli_debug import debug_level as debug_level
 from hwopt.limits import input_shape as parse_shape
 from hwopt.report.jsonable import encode, json_text, to_json
-from hwopt.report.schema import Report
 from hwopt.trace import Listeners
 
 
@@ -41,6 +40,6 @@ def print_object(value: object) -> None:
     print(json_text(encode(value)), end="")
 
 
-def print_json(report: Report) -> None:
-    """A report on standard output."""
+def print_json(report: object) -> None:
+    """A report on standard output, or another dataclass that has a schema_version."""
     print(json_text(to_json(report)), end="")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt import cli_show
-from hwopt.cli_common import running
+from hwopt.cli_common import print_json, running
 from hwopt.cli_config import ConfigFile
 from hwopt.cli_flat import flat
 from hwopt.cli_options import TASK, AsJson, Model, Quiet, Shapes, TargetName
@@ -22,7 +22,6 @@ from hwopt.cli_run_options import (
     engine_options,
 )
 from hwopt.report import words
-from hwopt.report.jsonable import encode, json_text
 from hwopt.report.schema import Missing
 
 if TYPE_CHECKING:
@@ -89,9 +88,7 @@ def explain(
             **options,
         )
     if as_json:
-        encoded = encode(found)
-        assert isinstance(encoded, dict)
-        print(json_text({"schema_version": encoded.pop("schema_version"), **encoded}), end="")
+        print_json(found)
     else:
         _show(found)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from hwopt import cli_show
-from hwopt.report.jsonable import encode, json_text
+from hwopt.cli_common import print_object
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the list as JSON.")]
 
@@ -27,7 +27,7 @@ def passes_list(as_json: AsJson = False) -> None:
     found = all_passes()
     if as_json:
         rows = [{"name": p.name, "risk": p.risk.value, "summary": p.summary} for p in found]
-        print(json_text(encode({"passes": rows})), end="")
+        print_object({"passes": rows})
         return
     rows_shown = [[item.name, item.risk.value, item.summary] for item in found]
     cli_show.show_table(["pass", "risk", "before --> after"], rows_shown)

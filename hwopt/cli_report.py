@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwopt import cli_show
-from hwopt.cli_common import print_json
+from hwopt.cli_common import print_json, print_object
 from hwopt.errors import BadInput
-from hwopt.report.jsonable import encode, json_text
 
 if TYPE_CHECKING:
     from hwopt.report.compare_runs import Comparison
@@ -141,7 +140,7 @@ def _two(paths: tuple[str, str], reports: tuple[Report, Report], output: Path | 
         write_text(output, text.to_markdown(found, heads))
     if as_json:
         runs = {name: text.run(path, run) for name, path, run in zip("ab", paths, reports, strict=True)}
-        print(json_text(encode({**runs, **vars(found)})), end="")
+        print_object({**runs, **vars(found)})
     elif output is not None:
         print(f"wrote {output}")
     else:

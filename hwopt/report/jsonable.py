@@ -10,7 +10,6 @@ from enum import Enum
 from numbers import Integral, Real
 
 from hwopt.estimate import Estimate
-from hwopt.report.schema import Report
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
@@ -18,8 +17,8 @@ JsonObject = dict[str, Json]
 _DIGITS = 7  # significant digits: a float32 holds no more, and a diff of two reports stays short
 
 
-def to_json(report: Report) -> JsonObject:
-    """The report as plain JSON values; schema_version comes first, then the fields in their order."""
+def to_json(report: object) -> JsonObject:
+    """A report, or another versioned dataclass: schema_version comes first, then the fields as they stand."""
     encoded = encode(report)
     assert isinstance(encoded, dict)
     return {"schema_version": encoded.pop("schema_version"), **encoded}
