@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Case:
 CASES = (
     Case("exact, asking Vela", "figures.onnx", ("-t", "ethos-u55-256", "--refine", "4")),
     Case("exact, predicted", "figures.onnx", ("-t", "edge-npu", "--refine", "0")),
-    Case("lossy", "model.onnx", ("-t", "edge-npu", "--calib", "calib.npz", "--max-divergence", "0.5"), OTHERS),
+    Case("lossy", "model.onnx", ("-t", "edge-npu", "--calib", "calib.npz", "--max-divergence", ".5"), OTHERS),
     Case(
         "lossy, evolved, int8", "model.onnx",
         ("-t", "ethos-u55-256", "--refine", "0", "--calib", "calib.npz", "--max-divergence", "0.5",
@@ -70,11 +70,11 @@ CASES = (
 
 
 @pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("material")
     write_classifier(folder)
     shutil.copyfile(ROOT / "models" / "figures" / "figures.onnx", folder / "figures.onnx")
-    yield folder
+    return folder
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
