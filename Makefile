@@ -9,6 +9,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 OUT ?= out
+JOBS ?= 2
 
 # Code comes from this checkout alone, whatever the caller's shell had set.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
@@ -37,8 +38,9 @@ train: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" 2>/dev/null || \
 	  echo "no $(TORCH) on this package index: the tests with gradient steps are skipped"
 
+# A file's tests stay together: they share what they set up.
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
