@@ -13,6 +13,7 @@ from hwopt.errors import BadInput
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL, embed_external_data
 from hwopt.ir.foreign import foreign, foreign_folder
+from hwopt.ir.vet import vet
 from hwopt.wording import near
 
 OLDEST_OPSET = 7
@@ -34,6 +35,7 @@ def load_model(path: Path) -> ir.Model:
     path = Path(path)
     proto = _parse(path)
     _check_opsets(proto, path)
+    vet(proto, path)
     external = embed_external_data(proto, path.parent)
     objection = check_file(path)
     model = _deserialise(proto, path)
