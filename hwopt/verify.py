@@ -95,7 +95,7 @@ def differences_from(samples: Sequence[Sample], two: ir.Model) -> tuple[Differen
 def nudged(array: Array) -> Array:
     """The same inputs, each moved by one unit in its last place."""
     floating = np.issubdtype(array.dtype, np.floating)
-    return np.nextafter(array, np.asarray(np.inf, array.dtype)) if floating else array
+    return np.asarray(np.nextafter(array, np.asarray(np.inf, array.dtype))) if floating else array
 
 
 def _keep_worst(worst: dict[str, Difference], found: Sequence[Difference]) -> None:

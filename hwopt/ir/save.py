@@ -123,7 +123,7 @@ def _publish(draft: Path, path: Path) -> None:
 def _tensor_bytes(model: ir.Model) -> int:
     """Bytes of all initializers and tensor attributes, nested graphs included."""
     total = sum(
-        value.const_value.nbytes
+        _stored_bytes(value.const_value)
         for graph in model.graphs()
         for value in graph.initializers.values()
         if value.const_value is not None
@@ -131,5 +131,12 @@ def _tensor_bytes(model: ir.Model) -> int:
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for attribute in node.attributes.values():
             if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                total += attribute.as_tensor().nbytes
+                total += _stored_bytes(attribute.as_tensor())
     return total
+
+
+def _stored_bytes(tensor: ir.TensorProtocol) -> int:
+    """Bytes of a tensor's data; texts have no common size."""
+    if tensor.dtype == ir.DataType.STRING:
+        return sum(len(text) for text in tensor.numpy().reshape(-1).tolist())
+    return int(tensor.nbytes)
