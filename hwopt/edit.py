@@ -6,7 +6,9 @@ and the old one goes when nobody reads it any more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import onnx_ir as ir
 from hwopt.nodes import is_op
 
 _RESERVED = "hwopt.names"  # in graph.meta, which survives clones
+_KNOWN = "hwopt.known_names"  # in graph.meta while steps are made
 AttributeValue = int | float | str | Sequence[int] | Sequence[float]
 
 
@@ -23,12 +26,60 @@ def fresh_name(graph: ir.Graph, hint: str) -> str:
 
     Neither the graph uses it, nor did the input model: what has a name of the input's is that value.
     """
-    taken, reserved = _names(graph), graph.meta.get(_RESERVED, frozenset())
+    known, reserved = _known(graph) or _Known.of(graph), graph.meta.get(_RESERVED, frozenset())
     name, number = hint, 0
-    while name in taken or name in reserved:
+    while name in reserved or known.taken(name):
         number += 1
         name = f"{hint}.{number}"
     return name
+
+
+@dataclass(frozen=True)
+class _Known:
+    """How many values of one graph have a name, initializers apart. A clone shares the meta, not this.
+
+    new: names that were given to nodes since `renamed` was last told.
+    """
+
+    graph: ir.Graph
+    names: Counter[str]
+    new: set[str]
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> _Known:
+        """A look at every node."""
+        values = [*graph.inputs, *(value for node in graph.all_nodes() for value in node.outputs)]
+        for inner in graph.subgraphs():
+            values += [*inner.inputs, *inner.initializers.values()]
+        return cls(graph, Counter(value.name for value in values if value.name), set())
+
+    def taken(self, name: str) -> bool:
+        """Whether a value of the graph has the name."""
+        return bool(self.names[name]) or name in self.new or name in self.graph.initializers
+
+
+def know_names(graph: ir.Graph) -> None:
+    """From now on `fresh_name` looks at no node of this graph; `renamed` has to say what changes."""
+    graph.meta[_KNOWN] = _Known.of(graph)
+
+
+def renamed(graph: ir.Graph, old: Iterable[str], new: Iterable[str]) -> None:
+    """Tells a graph whose names are known that values of its nodes had these names, and have those now."""
+    known = _known(graph)
+    if known is not None:
+        known.names.subtract(old)
+        known.names.update(new)
+        known.new.clear()
+
+
+def _known(graph: object) -> _Known | None:
+    known = graph.meta.get(_KNOWN) if isinstance(graph, ir.Graph) else None
+    return known if isinstance(known, _Known) and known.graph is graph else None
+
+
+def forget_names(graph: ir.Graph) -> None:
+    """Ends what `know_names` began."""
+    graph.meta.pop(_KNOWN, None)
 
 
 def reserve_names(graph: ir.Graph) -> None:
@@ -105,6 +156,9 @@ def insert_node(
     node = ir.node(op_type, list(inputs), attributes=dict(attributes))
     node.outputs[0].name = output_name
     before.prepend(node)
+    known = _known(before.graph)
+    if known is not None:
+        known.new.add(output_name)
     return node
 
 

@@ -15,7 +15,8 @@ import onnx_ir as ir
 
 from hwopt.choice import Choice, Pass, Risk, Skip, Stage, Value, group_values
 from hwopt.errors import HwoptError, PassFailed
-from hwopt.places import assign_places, has_place, place_of
+from hwopt.ledger import Ledger, ledger_of
+from hwopt.places import assign_places, find_node
 from hwopt.provenance import label_sources
 from hwopt.rewrite import apply_step, rewrite
 from hwopt.target import Target
@@ -56,12 +57,13 @@ def canonicalise(
     """
     folding = [item for item in passes if item.stage == Stage.CANONICALISE]
     base, folds, skipped = model.clone(), list[Value](), list[Skip]()
-    for _ in range(MAX_ROUNDS):
-        values, skipped = _collect(base, folding, target, listeners)
-        wanted = (v for v in values if only is None or (v.choice, v.name) in only)
-        still = (v for v in wanted if most is None or len(folds) < most)  # asked before every fold
-        if not _folded(base, still, partial(rewrite, model), folds, listeners):
-            break
+    with ledger_of(base) as ledger:
+        for _ in range(MAX_ROUNDS):
+            values, skipped = _collect(base, folding, target, listeners)
+            wanted = (v for v in values if only is None or (v.choice, v.name) in only)
+            still = (v for v in wanted if most is None or len(folds) < most)  # asked before every fold
+            if not _folded(base, still, partial(rewrite, model), folds, ledger, listeners):
+                break
     return Canonical(base, tuple(folds), tuple(skipped))
 
 
@@ -70,6 +72,7 @@ def _folded(
     wanted: Iterable[Value],
     remade: Callable[[Sequence[Value]], ir.Model],
     folds: list[Value],
+    ledger: Ledger,
     listeners: Listeners,
 ) -> bool:
     """Makes the folds that still can be made, and lists them; whether there was any.
@@ -81,13 +84,14 @@ def _folded(
         with timed_pass(listeners, name, base, REWRITING):
             for value in group:
                 if _nodes_left(base, value):
-                    apply_step(base, len(folds) + 1, value, partial(remade, tuple(folds)), listeners)
+                    before = partial(remade, tuple(folds))
+                    apply_step(base, (len(folds) + 1, value), before, ledger, listeners)
                     folds.append(value)
     return len(folds) > known
 
 
 def _nodes_left(model: ir.Model, value: Value) -> bool:
-    return {place_of(node) for node in model.graph if has_place(node)}.issuperset(value.places)
+    return all(find_node(model, place) is not None for place in value.places)
 
 
 def find_choices(

@@ -21,6 +21,7 @@ from hwopt.errors import RewriteFailed
 from hwopt.nodes import constant, is_op, label
 
 _PLACE = "hwopt.place"
+_INDEX = "hwopt.place_index"  # in graph.meta
 _SMALL = 16  # integer constants up to this size (axes, shapes, pads) are part of the structure
 
 
@@ -42,15 +43,51 @@ def has_place(node: ir.Node) -> bool:
 def inherit_place(new: ir.Node, old: ir.Node) -> None:
     """The new node stands where the old one stood: later values will find it there."""
     if has_place(old):
-        new.meta[_PLACE] = old.meta[_PLACE]
+        place = new.meta[_PLACE] = old.meta[_PLACE]
+        index = _index(old.graph)
+        if index is not None:
+            index.nodes.setdefault(place, []).append(new)
 
 
 def node_at(model: ir.Model, place: str) -> ir.Node:
     """The node with that id. Raises RewriteFailed where the model has none."""
-    for node in model.graph:
-        if node.meta.get(_PLACE) == place:
-            return node
-    raise RewriteFailed(f"no node at place {place}: an earlier rewrite removed it without an heir")
+    node = find_node(model, place)
+    if node is None:
+        raise RewriteFailed(f"no node at place {place}: an earlier rewrite removed it without an heir")
+    return node
+
+
+def find_node(model: ir.Model, place: str) -> ir.Node | None:
+    """The node with that id, the first one in the graph where several have it; None where there is none.
+
+    An index of the graph is kept from one question to the next. It is made anew where it does not know
+    an answer, and what it says is held against the nodes.
+    """
+    graph = model.graph
+    index = _index(graph)
+    known = () if index is None else index.nodes.get(place, ())
+    there = [node for node in known if node.graph is graph and node.meta.get(_PLACE) == place]
+    if len(there) == 1:
+        return there[0]
+    index = graph.meta[_INDEX] = _Index(graph)
+    return next(iter(index.nodes.get(place, ())), None)
+
+
+class _Index:
+    """Nodes of one graph by their places. A clone of the graph shares its meta, but not the index."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
+        self.nodes: dict[str, list[ir.Node]] = {}
+        for node in graph:
+            if _PLACE in node.meta:
+                self.nodes.setdefault(str(node.meta[_PLACE]), []).append(node)
+
+
+def _index(graph: object) -> _Index | None:
+    """The index that is kept of a graph; None where there is none of its own."""
+    index = graph.meta.get(_INDEX) if isinstance(graph, ir.Graph) else None
+    return index if isinstance(index, _Index) and index.graph is graph else None
 
 
 def assign_places(model: ir.Model) -> None:

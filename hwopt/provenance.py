@@ -197,11 +197,14 @@ class Before:
         """A look at every node."""
         return cls({node: Form.of(node) for node in model.graph})
 
-    def record(self, model: ir.Model, step: str) -> None:
-        """Says on every node that the rewrite edited or made where it comes from. step: what made it."""
+    def record(self, model: ir.Model, step: str, made: Sequence[ir.Node] | None = None) -> list[ir.Node]:
+        """Says on every node that the rewrite edited or made where it comes from; those that it edited.
+
+        step: what made it. made: the nodes that are new; None: what of the model is not known.
+        """
         gone = [node for node in self.nodes if node.graph is None]
         edited = [n for n, was in self.nodes.items() if n.graph is not None and Form.of(n) != was]
-        new = [node for node in model.graph if node not in self.nodes]
+        new = [node for node in model.graph if node not in self.nodes] if made is None else made
         everything = [name for node in gone for name in sources_of(node)]
         heirless = set(gone) if not new else set[ir.Node]()
         for node in edited:
@@ -215,6 +218,7 @@ class Before:
             write_sources(node, [*own, *(everything or [n for e in edited for n in sources_of(e)])], step)
         if heirless:
             self._bury(model, [node for node in gone if node in heirless])
+        return edited
 
     def _joined(self, node: ir.Node, gone: Iterable[ir.Node]) -> set[ir.Node]:
         """The nodes that went and hung on this one, directly or through others that went."""

@@ -16,8 +16,7 @@ import onnx_ir as ir
 
 from hwopt.choice import KEEP, Choice, Value, in_order
 from hwopt.errors import HwoptError, PassFailed, RewriteFailed
-from hwopt.provenance import Before
-from hwopt.repair.marks import requests, sign_requests
+from hwopt.ledger import Ledger, ledger_of
 from hwopt.scope import Assignment
 from hwopt.trace import REWRITING, CheckFailed, Listeners, RewriteApplied, emit, timed_pass
 
@@ -58,32 +57,39 @@ def carry_out_numbered(
 ) -> ir.Model:
     """As `carry_out_steps`, for some of a plan's steps, each with its number in the whole plan."""
     changed, made = base.clone(), list[Value]()
-    for name, group in groupby(steps, key=lambda step: step[1].pass_name):
-        with timed_pass(listeners, name, changed, REWRITING):
-            for number, value in group:
-                apply_step(changed, number, value, partial(rewrite, base, tuple(made)), listeners)
-                made.append(value)
+    with ledger_of(changed) as ledger:
+        for name, group in groupby(steps, key=lambda step: step[1].pass_name):
+            with timed_pass(listeners, name, changed, REWRITING):
+                for step in group:
+                    apply_step(changed, step, partial(rewrite, base, tuple(made)), ledger, listeners)
+                    made.append(step[1])
     return changed
 
 
 def apply_step(
-    model: ir.Model, number: int, value: Value, before: Callable[[], ir.Model], listeners: Listeners = ()
+    model: ir.Model,
+    step: tuple[int, Value],
+    before: Callable[[], ir.Model],
+    ledger: Ledger,
+    listeners: Listeners = (),
 ) -> None:
-    """Makes a step of a plan in the model, in place. before: the model as it is now, made anew."""
-    start, nodes = perf_counter(), frozenset(model.graph)
-    known, marks = Before.of(model), requests(model)
-    try:
-        apply_value(model, value, before)
-    except RewriteFailed as error:
-        emit(listeners, CheckFailed("rewrite", f"step {number} {value.choice} = {value.name}", str(error)))
-        raise
-    known.record(model, f"{number} {value.pass_name} {value.choice} = {value.name}")
-    sign_requests(model, marks, value.choice)
+    """Makes a step of a plan, with its number, in the model that the ledger is kept of, in place.
+
+    before: the model as it is now, made anew.
+    """
+    (number, value), start, nodes = step, perf_counter(), len(model.graph)
+    with ledger.step(value, f"{number} {value.pass_name} {value.choice} = {value.name}") as made:
+        try:
+            apply_value(model, value, before)
+        except RewriteFailed as error:
+            emit(
+                listeners, CheckFailed("rewrite", f"step {number} {value.choice} = {value.name}", str(error))
+            )
+            raise
     model.graph.meta[_STEPS] = number
-    seconds, left = perf_counter() - start, frozenset(model.graph)
     told = RewriteApplied(
-        number, value.pass_name, value.choice, value.name, len(nodes), len(left), model,
-        len(nodes - left), len(left - nodes), seconds,
+        number, value.pass_name, value.choice, value.name, nodes, len(model.graph), model,
+        made[0].gone, made[0].new, perf_counter() - start,
     )  # fmt: skip
     emit(listeners, told)
 

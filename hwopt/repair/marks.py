@@ -5,7 +5,6 @@ They live in `node.meta`, so they survive `Model.clone()` and are never written 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -106,17 +105,9 @@ def fit_of(node: ir.Node) -> Fit | None:
     return fit
 
 
-def requests(model: ir.Model) -> dict[ir.Node, Fit]:
-    """Every node that is marked to be fitted, with its mark."""
-    found = ((node, fit_of(node)) for node in model.graph)
-    return {node: fit for node, fit in found if fit is not None}
-
-
-def sign_requests(model: ir.Model, before: Mapping[ir.Node, Fit], choice: str) -> None:
-    """Says of every mark that was not there before which choice set it. before: what `requests` gave then."""
-    for node, fit in requests(model).items():
-        if before.get(node) is not fit:
-            node.meta[SIGNED_KEY] = choice
+def sign(node: ir.Node, choice: str) -> None:
+    """Says which choice marked the node to be fitted."""
+    node.meta[SIGNED_KEY] = choice
 
 
 def asked_by(node: ir.Node) -> str:
