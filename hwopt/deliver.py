@@ -6,16 +6,16 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
 from hwopt.assess import Assessment
-from hwopt.errors import RewriteFailed
+from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import load_model, save_model
 from hwopt.ir.checker import check_file
 from hwopt.ir.external import EXTERNAL
-from hwopt.report.write import OutputFiles, Stage, staged
+from hwopt.report.write import OutputFiles, Stage, not_written, staged
+from hwopt.scratch import temporary_folder
 from hwopt.settle import Settled
 from hwopt.verify import differences, require_exact, require_same_interface
 from hwopt.work import Work
@@ -23,13 +23,32 @@ from hwopt.work import Work
 
 @contextmanager
 def place_for(out: Path | None, force: bool) -> Iterator[Stage]:
-    """Where the result's files are made: beside OUT, or in a scratch folder where nothing is kept."""
+    """Where the result's files are made: beside OUT, or in a scratch folder where nothing is kept.
+
+    From the beginning of a run, so that two do not work for the same file, and that a folder which
+    cannot be written to is known before anything is computed.
+    """
     if out is not None:
         with staged(out, force) as place:
             yield place
         return
-    with TemporaryDirectory(prefix="hwopt.") as folder:
+    try:
+        scratch = temporary_folder()
+    except OSError as error:
+        raise BadInput(
+            f"there is no folder for temporary files (TMPDIR): {error.strerror or error}"
+        ) from None
+    with scratch as folder:
         yield Stage(Path(folder), OutputFiles.beside(Path("model.onnx")))
+
+
+@contextmanager
+def disk_may_refuse(stage: Stage) -> Iterator[None]:
+    """What the disk refuses while the result is written becomes a line for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise not_written(stage.files.onnx, error) from None
 
 
 def write_model(work: Work, settled: Settled, path: Path) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
@@ -22,6 +21,7 @@ from hwopt.report.jsonable import json_text
 from hwopt.report.write import OutputFiles, publish
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Assignment
+from hwopt.scratch import workshop
 from hwopt.steps import Found, plan_of
 from hwopt.trace import BetterPlan, Event, ModelMade, RewriteApplied, StageStarted
 from hwopt.work import Work
@@ -113,7 +113,7 @@ def save_plan(plan: Plan, path: Path) -> None:
 
 def write_plan(plan: Plan, path: Path) -> None:
     """Made beside its name and then renamed: never half a plan. Raises OSError where the disk refuses."""
-    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        draft = Path(folder, path.name)
+    with workshop(path) as folder:
+        draft = folder / path.name
         draft.write_text(json_text(plan.to_json()), "utf-8")
         publish(draft, path)

@@ -15,7 +15,7 @@ from hwopt.debug.dumps.listener import Dumps, dumping
 from hwopt.debug.faults.incident import Asked
 from hwopt.debug.faults.keep_going import LeftOut, going_on, noted
 from hwopt.debug.faults.reproducer import reproduced
-from hwopt.deliver import check_written, place_for, write_model
+from hwopt.deliver import check_written, disk_may_refuse, place_for, write_model
 from hwopt.errors import BadInput, BudgetNotMet, PassFailed, RewriteFailed
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
@@ -28,7 +28,7 @@ from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
 from hwopt.report.passes import PassSums
 from hwopt.report.schema import Report
-from hwopt.report.write import check_output, refuse_to_overwrite
+from hwopt.report.write import Stage, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
 from hwopt.scope import Problem
 from hwopt.search.problem import never
@@ -63,7 +63,7 @@ class _Run:
     """What a run writes where, and who is told of it. out, plan_file: None where it is not wanted."""
 
     out: Path | None
-    force: bool
+    place: Stage
     plan_file: Path | None
     command: str
     timings: Timings
@@ -119,10 +119,8 @@ def optimize(
     chosen = settings(**options)
     ending = Stop(chosen.time_limit, stop)
     out = None if output is None or dry_run else Path(output)
-    if out is not None:
-        check_output(out, force)
-        if chosen.allow_retrain:
-            check_candidate(out, force)
+    if out is not None and chosen.allow_retrain:
+        check_candidate(out, force)
     plan_file = None if write_plan is None else Path(write_plan)
     if plan_file is not None:
         refuse_to_overwrite(plan_file, force)
@@ -132,6 +130,7 @@ def optimize(
     asked = Asked(command, model, target, calib, labels, preprocess, dumped, options)
     timings, passes = Timings(), PassSums()
     with (
+        place_for(out, force) as place,
         saved_when_interrupted(out) as so_far,
         reproduced(asked, so_far),
         dumping(dump_dir, dump_each, force) as dumps,
@@ -139,7 +138,7 @@ def optimize(
         told: Listeners = (timings, passes, so_far, *dumps.listeners, *listeners)
         with stage(told, "load"):
             work = open_work(model, target, chosen, calib, labels, preprocess, ending)
-        run = _Run(out, force, plan_file, command, timings, passes, so_far, dumps, told)
+        run = _Run(out, place, plan_file, command, timings, passes, so_far, dumps, told)
         return going_on(work, asked, so_far, told, partial(_delivered, run))
 
 
@@ -152,14 +151,14 @@ def _delivered(run: _Run, work: Work, left: Sequence[LeftOut]) -> Result:
     run.dumps.deliver(settled.delivered)
     skipped = (*found.skipped, *(one.skip() for one in left))
     plan = make_plan(work, found, settled)
-    with stage(run.told, "write"), place_for(run.out, run.force) as place:
-        checker = write_model(work, settled, place.onnx)
-        check_written(work, settled, place.onnx)
+    with stage(run.told, "write"), disk_may_refuse(run.place):
+        checker = write_model(work, settled, run.place.onnx)
+        check_written(work, settled, run.place.onnx)
         report = build_report(
             Findings(work, found.folds, found.orders, skipped, proved.problem, settled, proved.changes,
                      checker, run.command, run.timings, run.passes)
         )  # fmt: skip
-        files = () if run.out is None else place.publish(plan.to_json(), report)
+        files = () if run.out is None else run.place.publish(plan.to_json(), report)
         if run.plan_file is not None:
             save_plan(plan, run.plan_file)
     return Result(settled.delivered, plan, report, files, tuple(left))

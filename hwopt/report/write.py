@@ -5,24 +5,26 @@
         ...                                        # verify the file that will be delivered
         written = stage.publish(plan, report)
 
-Whatever happens before `publish` leaves no file behind.
+Whatever happens before `publish` leaves no file behind. Whatever happens while it gives the names, kill -9
+among it, ends with all of them or with what was there before (`hwopt.publication`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.errors import BadInput
+from hwopt.publication import publish_together
 from hwopt.report.html import to_html
 from hwopt.report.jsonable import Json, json_text, to_json
 from hwopt.report.markdown import to_markdown
 from hwopt.report.schema import OutputInfo, Report
+from hwopt.scratch import alone_in, claim
 
 OUTPUT_KEY = "output_sha256"
 
@@ -63,10 +65,14 @@ class OutputFiles:
 
 @dataclass(frozen=True)
 class Stage:
-    """A folder beside the output where the run's files are made. onnx: put the model here."""
+    """A folder beside the output where the run's files are made. onnx: put the model here.
+
+    force: whether the files may replace others.
+    """
 
     folder: Path
     files: OutputFiles
+    force: bool = False
 
     @property
     def onnx(self) -> Path:
@@ -76,51 +82,59 @@ class Stage:
         """Gives all files their names and returns those, the ONNX file first.
 
         plan: as it is to be read back; the ONNX file's SHA-256 is added as `output_sha256`.
-        Raises BadInput where the disk refuses.
+        Raises BadInput where the disk refuses, or where another run was faster.
         """
-        sha256 = hashlib.sha256(self.onnx.read_bytes()).hexdigest()
-        report = replace(report, output=OutputInfo(str(self.files.onnx), sha256))
-        self._draft(self.files.plan, json_text({**plan, OUTPUT_KEY: sha256}))
-        self._draft(self.files.report_json, json_text(to_json(report)))
-        self._draft(self.files.report_md, to_markdown(report))
-        self._draft(self.files.report_html, to_html(report))
-        drafts = [path for path in self.files.in_order() if (self.folder / path.name).exists()]
         try:
-            _publish_all([(self.folder / path.name, path) for path in drafts])
-            self.files.partial_plan.unlink(missing_ok=True)
+            with self.onnx.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            report = replace(report, output=OutputInfo(str(self.files.onnx), sha256))
+            self._draft(self.files.plan, json_text({**plan, OUTPUT_KEY: sha256}))
+            self._draft(self.files.report_json, json_text(to_json(report)))
+            self._draft(self.files.report_md, to_markdown(report))
+            self._draft(self.files.report_html, to_html(report))
+            names = [path.name for path in self.files.in_order() if (self.folder / path.name).exists()]
+            with alone_in(self.folder.parent):
+                check_output(self.files.onnx, self.force)
+                publish_together(self.folder, names, self._replaced())
+                self.files.partial_plan.unlink(missing_ok=True)
         except OSError as error:
-            raise BadInput(f"{self.files.onnx} cannot be written: {error.strerror or error}") from None
-        return tuple(reversed(drafts))
+            raise not_written(self.files.onnx, error) from None
+        return tuple(self.files.onnx.with_name(name) for name in reversed(names))
 
     def _draft(self, path: Path, text: str) -> None:
         (self.folder / path.name).write_text(text, "utf-8")
 
+    def _replaced(self) -> list[str]:
+        """Files of an earlier result that go, the ONNX file first; its weights go with it."""
+        there = [path.name for path in reversed(self.files.in_order()) if path.exists()]
+        return [name for name in there if name != self.files.data.name or self.files.onnx.exists()]
+
 
 @contextmanager
 def staged(out: Path, force: bool = False) -> Iterator[Stage]:
-    """A stage for OUT.onnx, removed at the end whatever happens.
+    """A stage for OUT.onnx, removed at the end whatever happens; no other run has one meanwhile.
 
-    Raises BadInput where a file of the run exists and `force` is not set, where OUT is a
-    folder or does not end in .onnx, or where its folder is missing or not writable.
+    What a run that was killed left there is cleared up first. Raises BadInput where a file of the run
+    exists and `force` is not set, where OUT is a folder or does not end in .onnx, where its folder is
+    missing or not writable, or where another run is making the same file.
     """
-    files = OutputFiles.beside(out)
-    check_output(out, force)
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
-    except OSError as error:
-        raise BadInput(f"{out.parent} cannot be written to: {error.strerror or error}") from None
-    with folder as name:
-        yield Stage(Path(name), files)
+    _check_place(out)
+    with claim(out, lambda: check_output(out, force)) as folder:
+        yield Stage(folder, OutputFiles.beside(out), force)
 
 
 def check_output(out: Path, force: bool) -> None:
     """Raises BadInput where OUT.onnx or a sibling must not be written; asked before any work."""
+    _check_place(out)
+    for path in OutputFiles.beside(out).in_order():
+        refuse_to_overwrite(path, force)
+
+
+def _check_place(out: Path) -> None:
     if out.suffix != ".onnx":
         raise BadInput(f"{out}: an output file ends in .onnx")
     if not out.parent.is_dir():
         raise BadInput(f"{out.parent} is not a folder: make it first")
-    for path in OutputFiles.beside(out).in_order():
-        refuse_to_overwrite(path, force)
 
 
 def refuse_to_overwrite(path: Path, force: bool) -> None:
@@ -131,15 +145,9 @@ def refuse_to_overwrite(path: Path, force: bool) -> None:
         raise BadInput(f"{path} exists: choose another name or pass --force")
 
 
-def _publish_all(pairs: Sequence[tuple[Path, Path]]) -> None:
-    """All or nothing: Ctrl-C between two names is too late, the rest gets its names too."""
-    try:
-        for draft, path in pairs:
-            publish(draft, path)
-    except KeyboardInterrupt:
-        for draft, path in pairs:
-            if draft.exists():
-                publish(draft, path)
+def not_written(path: Path, error: OSError) -> BadInput:
+    """What to say of a disk that refuses."""
+    return BadInput(f"{path} cannot be written: {error.strerror or error}")
 
 
 def publish(draft: Path, path: Path) -> None:
