@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,13 @@ from hwopt.calibration_images import (
 )
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
+from hwopt.untrusted import read_bytes, shorten
 from hwopt.wording import near
 
 FOLDS = 5
 MIN_SAMPLES = 2 * FOLDS
 LABELS_NAME = "labels.csv"
+LARGEST_LABELS = 256_000_000  # bytes: millions of samples
 LABELS_KEY = "labels"
 Labels = npt.NDArray[np.int64]
 
@@ -193,11 +196,11 @@ def _as_labels(path: Path, array: Array, count: int) -> Labels:
 
 def _read_labels(path: Path, files: Sequence[str]) -> Labels:
     """Labels of these files from a CSV with columns `file` and `label`."""
+    data = read_bytes(path, "labels", LARGEST_LABELS)
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: cannot be read as CSV: {error}") from error
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: cannot be read as CSV: {shorten(str(error))}") from error
     if not rows or not {"file", "label"} <= set(rows[0]):
         raise BadInput(f"{path}: needs a header with the columns file,label and one row per sample")
     table = {str(row["file"]): str(row["label"]) for row in rows}
@@ -208,8 +211,8 @@ def _read_labels(path: Path, files: Sequence[str]) -> Labels:
         )
     try:
         return np.array([int(table[file]) for file in files], dtype=np.int64)
-    except ValueError as error:
-        raise BadInput(f"{path}: labels must be class indices: {error}") from error
+    except (ValueError, OverflowError) as error:
+        raise BadInput(f"{path}: labels must be class indices: {shorten(str(error))}") from error
 
 
 def check_shapes(where: str, model: ir.Model, feeds: Mapping[str, Array]) -> None:

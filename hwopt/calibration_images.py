@@ -16,7 +16,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,15 @@ from PIL import Image, UnidentifiedImageError
 
 from hwopt.errors import BadInput
 from hwopt.nodes import FloatArray
+from hwopt.target_keys import shown
+from hwopt.toml_lines import read_tables, read_text
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp")
 PREPROCESS_NAME = "preprocess.toml"
 KEYS = ("channels", "crop", "input", "layout", "mean", "resize", "scale")
 MODES = {"RGB": "RGB", "BGR": "RGB", "GRAY": "L"}
+LARGEST_SIDE = 16_384  # of an image, in pixels
+LARGEST_NUMBER = 1e30  # of means and scales: beyond, float32 ends
 EVALUATION_CROP = 0.875  # crop over shorter side in the usual ImageNet evaluation
 VARIED_AREA = (0.6, 1.0)
 VARIED_ASPECT = 4 / 3
@@ -60,15 +63,12 @@ class Preprocess:
 
 def read_preprocess(path: Path, model: ir.Model) -> Preprocess:
     """Read and check a preprocess.toml; raises BadInput naming the file and the key."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read as TOML: {error}") from error
+    table = read_tables(path, read_text(path, "preprocessing"))
     for key in table:
         if key not in KEYS:
             close = difflib.get_close_matches(key, KEYS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(KEYS)}"
-            raise BadInput(f"{path}: unknown key {key!r}; {hint}")
+            raise BadInput(f"{path}: unknown key {shown(key)}; {hint}")
     crop = _sizes(path, table, "crop")
     channels = _one_of(path, table, "channels", ("RGB", "BGR", "GRAY"))
     scale = _numbers(path, table, "scale", 1.0)
@@ -91,7 +91,7 @@ def _input_name(path: Path, table: Mapping[str, object], model: ir.Model) -> str
         return names[0]
     name = table.get("input")
     if name not in names:
-        raise BadInput(f"{path}: input = {name!r} is no input of the model; it has {', '.join(names)}")
+        raise BadInput(f"{path}: input = {shown(name)} is no input of the model; it has {', '.join(names)}")
     return str(name)
 
 
@@ -101,29 +101,30 @@ def _sizes(path: Path, table: Mapping[str, object], key: str) -> int | tuple[int
         return value if isinstance(value, int) else None
     if isinstance(value, list) and len(value) == 2 and all(_is_size(v) for v in value):
         return int(value[0]), int(value[1])
-    raise BadInput(f"{path}: {key} = {value!r} must be a positive integer or [height, width]")
+    wanted = f"a positive integer or [height, width], at most {LARGEST_SIDE}"
+    raise BadInput(f"{path}: {key} = {shown(value)} must be {wanted}")
 
 
 def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIDE
 
 
 def _numbers(path: Path, table: Mapping[str, object], key: str, default: float) -> tuple[float, ...]:
     value = table.get(key, default)
     items = value if isinstance(value, list) else [value]
     if len(items) not in (1, 1 if table.get("channels") == "GRAY" else 3) or not all(map(_is_number, items)):
-        raise BadInput(f"{path}: {key} = {value!r} must be a number or one number per channel")
+        raise BadInput(f"{path}: {key} = {shown(value)} must be a number or one number per channel")
     return tuple(float(str(v)) for v in items)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
 
 
 def _one_of(path: Path, table: Mapping[str, object], key: str, known: Sequence[str]) -> str:
     value = table.get(key, known[0])
     if value not in known:
-        raise BadInput(f"{path}: {key} = {value!r} must be one of {', '.join(known)}")
+        raise BadInput(f"{path}: {key} = {shown(value)} must be one of {', '.join(known)}")
     return str(value)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 
 from hwopt.choice import KEEP, Choice, Parameter, Risk, Value
 from hwopt.errors import BadInput
 from hwopt.plan import Plan, Step
-from hwopt.settings import Settings
+from hwopt.settings import PRECISIONS, RANKINGS, Settings
 from hwopt.target import Target
-from hwopt.wording import guess
+from hwopt.untrusted import shorten
+from hwopt.wording import guess, unknown
 
 
 def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str | None, lossy: bool) -> None:
@@ -39,7 +41,12 @@ def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str |
         )
 
 
-_OPTIONS = ("quantize", "ranking", "tune")  # settings that decide the result, beside the steps
+LONGEST_TUNING = 1_000_000  # gradient steps that a plan may ask for: days
+_OPTIONS: Mapping[str, Callable[[Parameter], bool]] = {  # settings that decide the result, beside the steps
+    "quantize": lambda made: made in PRECISIONS,
+    "ranking": lambda made: made in RANKINGS,
+    "tune": lambda made: type(made) is int and 0 <= made <= LONGEST_TUNING,
+}
 
 
 def plan_options(chosen: Settings, tuned: int) -> dict[str, Parameter]:
@@ -49,15 +56,22 @@ def plan_options(chosen: Settings, tuned: int) -> dict[str, Parameter]:
 
 
 def with_options(chosen: Settings, plan: Plan) -> Settings:
-    """The settings that the plan was made with. Raises BadInput where the user asks for others."""
+    """The settings that the plan was made with.
+
+    Raises BadInput where the user asks for others, or where the plan names what is no such setting.
+    """
+    for name in plan.options.keys() - _OPTIONS.keys():
+        raise BadInput(f"the plan's option {unknown('setting', shorten(name), _OPTIONS)}")
     for name in _OPTIONS:
         default = getattr(Settings(), name)
         made, asked = plan.options.get(name, default), getattr(chosen, name)
         if asked not in (default, made):
             raise BadInput(f"--{name} {asked}: the plan was made with {name} {made}: leave the option out")
-        if type(made) is not type(default) and default is not None:
-            raise BadInput(f"the plan's option '{name}' cannot be {made!r}")
+        if made != default and not _OPTIONS[name](made):
+            raise BadInput(f"the plan's option '{name}' cannot be {shorten(repr(made))}")
         chosen = replace(chosen, **{name: made})
+    if chosen.tune and find_spec("torch") is None:
+        raise BadInput("the plan takes gradient steps with PyTorch: pip install 'hwopt[train]'")
     return chosen
 
 

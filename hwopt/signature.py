@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -21,6 +22,7 @@ GRAPH_INPUT = "graph_input"
 GRAPH_OUTPUT = "graph_output"
 VIEW = "view"
 CONV_KINDS = frozenset({"conv", "depthwise", "grouped", "pointwise"})
+LARGEST_COUNT = 1 << 50  # of one size or one number of weights: beyond, doubles no longer count
 WEIGHTED_KINDS = CONV_KINDS | {"transposed", "gemm"}
 
 KINDS = (
@@ -111,16 +113,72 @@ class Signature:
 
 
 def from_json(table: dict[str, Any]) -> Signature:
-    """The signature written by `to_json`. Raises KeyError or TypeError where it is none."""
+    """The signature written by `to_json`. Raises KeyError, TypeError or ValueError where it is none."""
     fields = {name: _frozen(value) for name, value in table.items() if name != "weight"}
     weight = table.get("weight")
     descriptor = None if weight is None else WeightDescriptor(**weight)
-    return Signature(**fields, weight=descriptor)
+    found = Signature(**fields, weight=descriptor)
+    for name, fits in _FITS:
+        if not fits(getattr(found, name)):
+            raise ValueError(f"'{name}' of a signature is not what it must be")
+    if descriptor is not None and not _is_descriptor(descriptor):
+        raise ValueError("'weight' of a signature is not what it must be")
+    return found
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= LARGEST_COUNT
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_count, value))
+
+
+def _is_shapes(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_shape, value))
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_text, value))
+
+
+def _is_pads(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(v, int) and abs(v) <= LARGEST_COUNT for v in value)
+
+
+def _is_pairs(value: object) -> bool:
+    return isinstance(value, tuple) and all(_is_texts(pair) and len(pair) == 2 for pair in value)
+
+
+def _is_descriptor(weight: WeightDescriptor) -> bool:
+    counts = (weight.elements, weight.distinct, weight.encoded_bytes)
+    share = isinstance(weight.zeros, int | float) and 0 <= weight.zeros <= 1
+    return share and _is_text(weight.pattern) and all(map(_is_count, counts))
+
+
+# Fields and what each of them must be, where a signature comes from a file.
+_FITS: tuple[tuple[str, Callable[[object], bool]], ...] = (
+    ("kind", lambda value: isinstance(value, str) and value in KINDS),
+    *((name, _is_text) for name in ("dtype", "activation")),
+    *((name, _is_texts) for name in ("ops", "producers", "consumers")),
+    *((name, _is_shapes) for name in ("inputs", "outputs")),
+    *((name, _is_shape) for name in ("kernel", "strides", "dilations")),
+    *((name, _is_count) for name in ("group", "bias", "shared")),
+    ("pads", _is_pads),
+    ("attributes", _is_pairs),
+)
 
 
 def from_text(text: str) -> Signature:
-    """The signature written by `Signature.text`."""
-    return from_json(json.loads(text))
+    """The signature written by `Signature.text`. Raises as `from_json` does where it is none."""
+    table = json.loads(text)
+    if not isinstance(table, dict):
+        raise TypeError("a signature is a JSON object")
+    return from_json(table)
 
 
 def _frozen(value: Any) -> Any:

@@ -5,9 +5,9 @@ Loading a target stops at the first problem; `hwopt targets check` shows them al
 
 from __future__ import annotations
 
-import tomllib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import prod
 from pathlib import Path as FilePath
 from typing import Any
@@ -15,11 +15,11 @@ from typing import Any
 from hwopt.errors import BadInput
 from hwopt.oracles.options import ORACLE_FACTS, OracleFacts
 from hwopt.target_keys import Problem, dotted, shape_problems, shown
-from hwopt.toml_lines import error_line, line_of, lines_of
+from hwopt.toml_lines import line_of, lines_of, read_tables, read_text
 from hwopt.wording import guess, unknown
 
 SCHEMA_VERSION = 1
-_LARGEST_FILE = 200_000
+MOST_PROBLEMS = 100  # that are told of one file
 
 Table = dict[str, Any]
 
@@ -30,43 +30,30 @@ def parse_target_toml(path: FilePath) -> Table:
     Raises BadInput with the first problem and its line.
     """
     text = _read(path)
-    table, broken = _tables(path, text)
-    found = [] if broken else list(_problems(table, path.parent))
-    if broken or found:
-        raise BadInput(broken or _lines(path, text, found[:1])[0])
+    table = read_tables(path, text)
+    found = next(_problems(table, path.parent), None)
+    if found is not None:
+        raise BadInput(_lines(path, text, [found])[0])
     return table
 
 
 def check_target_toml(path: FilePath) -> list[str]:
-    """One line per problem of the file, in its order; empty where there is none.
+    """One line per problem of the file, the first MOST_PROBLEMS, in its order; empty where there is none.
 
     Raises BadInput where there is no file to read.
     """
     text = _read(path)
-    table, broken = _tables(path, text)
-    return [broken] if broken else _lines(path, text, list(_problems(table, path.parent)))
+    try:
+        table = read_tables(path, text)
+    except BadInput as error:
+        return [str(error)]
+    return _lines(path, text, list(islice(_problems(table, path.parent), MOST_PROBLEMS)))
 
 
 def _read(path: FilePath) -> str:
-    try:
-        data = path.read_bytes()
-    except OSError:
-        raise BadInput(f"no target.toml in {path.parent}: a target is a folder that holds one") from None
-    if len(data) > _LARGEST_FILE:
-        raise BadInput(f"{path}: {len(data)} bytes: no target.toml is that large")
-    try:
-        return data.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise BadInput(f"{path}:{line}: not valid TOML: not UTF-8 text") from None
-
-
-def _tables(path: FilePath, text: str) -> tuple[Table, str]:
-    """The file's tables, or what makes it no TOML."""
-    try:
-        return tomllib.loads(text), ""
-    except tomllib.TOMLDecodeError as error:
-        return {}, f"{path}:{error_line(error, text)}: not valid TOML: {error}"
+    if not os.path.lexists(path):
+        raise BadInput(f"no target.toml in {path.parent}: a target is a folder that holds one")
+    return read_text(path, "target")
 
 
 def _lines(path: FilePath, text: str, found: list[Problem]) -> list[str]:
@@ -80,7 +67,7 @@ def _problems(table: Table, folder: FilePath) -> Iterator[Problem]:
     if isinstance(version, int) and version != SCHEMA_VERSION:
         yield Problem(("schema_version",), f"schema_version is {version}, this hwopt reads {SCHEMA_VERSION}")
         return
-    shape = list(shape_problems(table))
+    shape = list(islice(shape_problems(table), MOST_PROBLEMS))
     yield from shape
     spoilt = {problem.path[0] for problem in shape if problem.path and problem.spoils}
     for needed, check in _CHECKS.items():
@@ -184,6 +171,8 @@ def _option_problems(oracle: str, facts: OracleFacts, given: Mapping[str, object
             yield Problem(
                 (*place, name), f"key '{dotted((*place, name))}' is {shown(value)}: must be {wanted}"
             )
+        elif reason := facts.out_of_bounds(name, value):
+            yield Problem((*place, name), f"key '{dotted((*place, name))}' is {shown(value)}: {reason}")
     for name in facts.required:
         if name not in given:
             hint = f": {facts.hints[name]}" if name in facts.hints else ""

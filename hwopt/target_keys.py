@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
+from math import inf
 
 from hwopt.toml_lines import Path
 from hwopt.wording import guess, unknown
@@ -22,6 +22,12 @@ SPARSITY_PATTERNS = ("unstructured", "2:4", "1:4", "block", "1x4", "4x1", "chann
 _OWN_OPS = ("DepthwiseConv", "GroupedConv", "Silu")  # words of target files that ONNX does not have
 _SHA256_DIGITS = 64
 _SHOWN = 60
+LARGEST_WHOLE = 1 << 50  # a petabyte, or as many MACs: beyond, doubles no longer count
+LARGEST, SMALLEST = 1e15, 1e-9
+LONGEST_TEXT = 1_000
+LONGEST_NAME = 100
+MOST_TABLES = 200  # of one kind; a shipped target has 12 fusion rules at most
+MOST_ELEMENTS = 1_000  # of an array: ONNX has 200 operators
 
 
 @dataclass(frozen=True)
@@ -49,23 +55,41 @@ class Key:
 
 
 def text(value: object) -> str:
-    """Text in quotes, on one line."""
-    fine = isinstance(value, str) and bool(value.strip()) and "\n" not in value
-    return "" if fine else "must be text in quotes"
+    """Text in quotes, on one line: letters that can be seen."""
+    if not isinstance(value, str) or not value.strip() or "\n" in value:
+        return "must be text in quotes"
+    if not value.isprintable():
+        return "must not hold letters that nobody sees"
+    return "" if len(value) <= LONGEST_TEXT else f"must not be longer than {LONGEST_TEXT} letters"
+
+
+def name(value: object) -> str:
+    """A name that may be part of a file's name, and of a sentence."""
+    reason = text(value)
+    if reason:
+        return reason
+    assert isinstance(value, str)
+    if set(value) & set("/\\") or value.startswith("."):
+        return "must be a name, not a path"
+    return "" if len(value) <= LONGEST_NAME else f"must not be longer than {LONGEST_NAME} letters"
 
 
 def positive(value: object) -> str:
-    """A number above zero."""
+    """A number above zero that a clock, a memory or a device can have."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
-    return "" if value > 0 and isfinite(value) else "must be positive"
+    if not value > 0 or value == inf:
+        return "must be positive"
+    return "" if SMALLEST <= value <= LARGEST else f"must lie between {SMALLEST:g} and {LARGEST:g}"
 
 
 def whole(value: object) -> str:
-    """A whole number above zero."""
+    """A whole number above zero that a device can have."""
     if isinstance(value, bool) or not isinstance(value, int):
         return "must be a whole number"
-    return "" if value > 0 else "must be positive"
+    if value <= 0:
+        return "must be positive"
+    return "" if value <= LARGEST_WHOLE else f"must not be larger than {LARGEST_WHOLE:,}"
 
 
 def flag(value: object) -> str:
@@ -86,12 +110,14 @@ def one_of(kind: str, known: tuple[str, ...]) -> Rule:
 
 def array(value: object) -> str:
     """An array; `Key.each` says what its elements must be."""
-    return "" if isinstance(value, list) else "must be an array: [ ... ]"
+    if not isinstance(value, list):
+        return "must be an array: [ ... ]"
+    return "" if len(value) <= MOST_ELEMENTS else f"must not have more than {MOST_ELEMENTS:,} elements"
 
 
 def some(value: object) -> str:
     """An array with at least one element, no element twice."""
-    if not isinstance(value, list):
+    if not isinstance(value, list) or array(value):
         return array(value)
     twice = [item for index, item in enumerate(value) if item in value[:index]]
     if twice:
@@ -138,13 +164,17 @@ def options(value: object) -> str:
     """Options of an oracle: text, numbers and flags only."""
     if not isinstance(value, dict):
         return "must be a table"
-    bad = [name for name, item in value.items() if not isinstance(item, str | int | float | bool)]
-    return f"'{bad[0]}' must be text, a number, true or false" if bad else ""
+    for key, item in value.items():
+        if not isinstance(item, str | int | float | bool):
+            return f"'{key}' must be text, a number, true or false"
+        if isinstance(item, str) and item and text(item):
+            return f"'{key}' {text(item)}"
+    return ""
 
 
 TOP: Mapping[str, Key] = {
     "schema_version": Key(whole),
-    "name": Key(text),
+    "name": Key(name),
     "title": Key(text),
     "precision": Key(one_of("precision", tuple(PRECISION_BYTES))),
 }
@@ -177,9 +207,9 @@ TABLES: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # keys, whether the ta
     ),
 }
 ARRAYS: Mapping[str, tuple[Mapping[str, Key], bool]] = {  # arrays of tables: [[memory]] ...
-    "memory": ({"name": Key(text), "bytes": Key(whole), "bytes_per_cycle": Key(positive)}, True),
+    "memory": ({"name": Key(name), "bytes": Key(whole), "bytes_per_cycle": Key(positive)}, True),
     "engine": (
-        {"name": Key(text), "ops": Key(some, each=operator), "host": Key(flag, required=False)},
+        {"name": Key(name), "ops": Key(some, each=operator), "host": Key(flag, required=False)},
         True,
     ),
     "fusion": ({"anchors": Key(some, each=operator), "followers": Key(array, each=operators)}, False),
@@ -207,6 +237,8 @@ def _array_problems(items: object, keys: Mapping[str, Key], name: str, required:
             yield Problem((), f"table [[{name}]] is missing: one for each {name}")
     elif not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         yield Problem((name,), f"key '{name}' must be written as tables [[{name}]]")
+    elif len(items) > MOST_TABLES:
+        yield Problem((name,), f"there are {len(items)} tables [[{name}]]: at most {MOST_TABLES} are read")
     else:
         for index, item in enumerate(items):
             yield from _table_problems(item, keys, (name, index))

@@ -4,7 +4,8 @@ tomllib keeps no positions, and neither does tomlkit (python-poetry/tomlkit, iss
 grammar is one of lines: a text cut after a line is valid TOML unless the cut is inside a value.
 (an array that goes on can be closed). So the line of a key is where tomllib sees it first when the
 text is read line by line, and no second grammar is needed. That takes a few parses per line: it is
-asked for only when something is wrong.
+asked for only when something is wrong. It is bounded: in a file of thousands of lines, keys behind the
+first ones get the line of what is around them.
 """
 
 from __future__ import annotations
@@ -16,61 +17,76 @@ from pathlib import Path as File
 from typing import Any
 
 from hwopt.errors import BadInput
-from hwopt.wording import near
+from hwopt.untrusted import read_bytes, too_deep
+from hwopt.untrusted import shorten as shorten
 
 Path = tuple[str | int, ...]
 
 LARGEST_FILE = 200_000
-_SHOWN = 80
 LONGEST_LINE = 4_000  # tomllib takes minutes for a key of a hundred thousand parts
+DEEPEST = 32  # tables and arrays in one another: no file of hwopt has six
+_LARGEST_BITS = 14_000  # of a whole number: Python writes no longer one in digits
+_READ_AGAIN = 12_000_000  # characters that finding lines may parse: a few seconds
 _ENDS = ("", "]", "]]")  # what closes an array that goes on in the next line
+_BEYOND = "a number or a nesting beyond all bounds"
 _ERROR_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def read_text(file: File, kind: str) -> str:
-    """A TOML file's text. Raises BadInput, naming the kind of file, for what can be no such file."""
+    """A TOML file's text, without a byte order mark; lines end in a newline alone.
+
+    Raises BadInput, naming the kind of file, for what can be no such file.
+    """
+    data = read_bytes(file, kind, LARGEST_FILE)
     try:
-        if file.exists() and not file.is_file():
-            raise BadInput(f"{kind} {file}: not a file")
-        if file.stat().st_size > LARGEST_FILE:
-            raise BadInput(f"{kind} {file}: more than {LARGEST_FILE} bytes: no {kind} file is that large")
-        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        raise BadInput(f"{file}: not valid TOML: not UTF-8 text") from None
-    except FileNotFoundError:
-        raise BadInput(f"{kind} {file} cannot be read: No such file or directory{near(file)}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise BadInput(f"{kind} {file} cannot be read: {reason}") from None
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadInput(f"{file}:{line}: not valid TOML: not UTF-8 text") from None
     if any(len(line) > LONGEST_LINE for line in text.split("\n")):
         raise BadInput(f"{kind} {file}: a line of more than {LONGEST_LINE} characters: break it up")
     return text
 
 
 def read_tables(file: File, text: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises BadInput with the line for what is not TOML."""
+    """The tables of a TOML text.
+
+    Raises BadInput with the line for what is not TOML, and for a nesting or a number beyond all bounds.
+    """
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{file}:{error_line(error, text)}: not valid TOML: {shorten(str(error))}") from None
     except (ValueError, RecursionError):
-        raise BadInput(f"{file}: not valid TOML: a number or a nesting beyond all bounds") from None
+        raise BadInput(f"{file}: not valid TOML: {_BEYOND}") from None
+    if too_deep(tables, DEEPEST) or any(map(_too_large, _leaves(tables))):
+        raise BadInput(f"{file}: not valid TOML: {_BEYOND}")
+    return tables
 
 
-def shorten(text: str) -> str:
-    """A text from a file for an error line: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
+def _leaves(value: object) -> Iterator[object]:
+    """All that is no table and no array; what lies too deep was refused before."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def _too_large(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() > _LARGEST_BITS
 
 
 def lines_of(text: str) -> dict[Path, int]:
     """The line of every key, table header and element of an array of tables, counted from 1.
 
     A path holds names, and numbers for elements of arrays. Keys of an inline table have the line
-    on which their value begins. Raises tomllib.TOMLDecodeError where the text is not TOML.
+    on which their value begins. Text is what `read_tables` takes; raises tomllib.TOMLDecodeError where
+    it is not TOML.
     """
     tomllib.loads(text)
     lines: dict[Path, int] = {}
+    left = _READ_AGAIN
     read, start = "", 0  # start: line on which the value being read begins, 0 between values
     for number, line in enumerate(text.split("\n"), 1):
         read += line + "\n"
@@ -79,12 +95,15 @@ def lines_of(text: str) -> dict[Path, int]:
         start = start or number
         for end in _ENDS:
             table = _parsed(read + end)
+            left -= len(read)
             if table is not None:
                 for path in _paths(table):
                     lines.setdefault(path, number if isinstance(path[-1], int) else start)
                 break
         if table is not None and not end:
             start = 0
+        if left < 0:
+            break
     return lines
 
 

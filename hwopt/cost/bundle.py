@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hwopt.errors import BadInput
-from hwopt.wording import near
+from hwopt.untrusted import Data, parse_json, read_bytes, shorten, unpacked
+
+Fits = Callable[[object], bool]
 
 _MAGIC = b"hwopt-cost-model\n"
 _UBJ = b"{L"  # an object whose first key has a length of eight bytes: as XGBoost writes it
-_LARGEST = 1 << 30  # bytes when unpacked
+_LARGEST_FILE = 64_000_000  # bytes; those that ship have five million
+_LARGEST = 512 << 20  # bytes when unpacked
 _FIT = "restore it or run `hwopt targets fit`"
 
 
@@ -77,10 +80,7 @@ def unpack(path: Path, sha256: str | None = None) -> Bundle:
 
     Raises BadInput where it is missing, is not the one with this SHA-256, or is no cost model.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot read the cost model {path}: {error.strerror}{near(path)}") from None
+    data = read_bytes(path, "cost model", _LARGEST_FILE)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256:
         raise BadInput(
@@ -88,20 +88,12 @@ def unpack(path: Path, sha256: str | None = None) -> Bundle:
             "or name the file with --cost-model to load it in a process of its own"
         )
     try:
-        header, boosters = _parse(_decompressed(data))
-    except (lzma.LZMAError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{path}: not a cost model of this hwopt ({error}); {_FIT}") from None
+        header, boosters = _parse(unpacked(data, _LARGEST))
+    except (lzma.LZMAError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(f"{path}: not a cost model of this hwopt ({shorten(str(error))}); {_FIT}") from None
     if not boosters or not all(booster.startswith(_UBJ) for booster in boosters):
         raise BadInput(f"{path}: its boosters are not in XGBoost's UBJ format; {_FIT}")
     return Bundle(path, found, header, boosters)
-
-
-def _decompressed(data: bytes) -> bytes:
-    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ)
-    result = unpacker.decompress(data, max_length=_LARGEST)
-    if not unpacker.eof:
-        raise ValueError("truncated, or too large")
-    return result
 
 
 def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
@@ -109,16 +101,75 @@ def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
     if not data.startswith(_MAGIC):
         raise ValueError("it does not begin like one")
     end = start + int.from_bytes(data[len(_MAGIC) : start], "big")
-    table = json.loads(data[start:end])
-    if not isinstance(table, dict):
-        raise TypeError("its header is no object")
-    sizes = tuple(int(size) for size in table["sizes"])
-    words = {name: tuple(map(str, table.get(name, ()))) for name in ("extras", "free_kinds")}
-    header = Header(**{**table, "sizes": sizes, **words})
-    if min(header.sizes, default=0) < 0 or sum(header.sizes) != len(data) - end:
+    header = _header(parse_json(data[start:end].decode()))
+    if sum(header.sizes) != len(data) - end:
         raise ValueError("sizes in its header are not those of its boosters")
     boosters = []
     for size in header.sizes:
         boosters.append(data[end : end + size])
         end += size
     return header, tuple(boosters)
+
+
+def _header(table: Data) -> Header:
+    """The header that a table holds. Raises TypeError or ValueError for a key that is missing or wrong."""
+    if not isinstance(table, dict):
+        raise TypeError("its header is no object")
+    made = dict(table)
+    for name in ("sizes", "extras", "free_kinds"):
+        items = made.get(name, [])
+        if not isinstance(items, list):
+            raise TypeError(f"'{name}' in its header is no list")
+        made[name] = tuple(items)  # type: ignore[assignment]  # JSON has no tuples
+    header = Header(**made)  # type: ignore[arg-type]  # checked now, against the fields' own types
+    for name, fits in _FITS.items():
+        if not fits(getattr(header, name)):
+            raise ValueError(f"'{name}' in its header is not what it must be")
+    return header
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _all(fits: Fits) -> Fits:
+    return lambda items: isinstance(items, list | tuple) and all(map(fits, items))
+
+
+def _each(fits: Fits) -> Fits:
+    return lambda table: isinstance(table, dict) and all(map(fits, table.values()))
+
+
+def _table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+_FITS: Mapping[str, Fits] = {
+    "feature_version": _whole,
+    "roofline": _text,
+    "streamed": _flag,
+    "context": _flag,
+    "rates": _each(_all(_number)),
+    "data_sha256": _text,
+    "rows": _each(_whole),
+    "spread": _each(_number),
+    "member_weight": _number,
+    "sizes": _all(_whole),
+    "calibration": _table,
+    "reach": _table,
+    "extras": _all(_text),
+    "tiling": _text,
+    "free_kinds": _all(_text),
+}

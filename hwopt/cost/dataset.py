@@ -10,14 +10,19 @@ import csv
 import hashlib
 import io
 import lzma
+import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from hwopt.errors import BadInput
 from hwopt.signature import Signature, from_text
+from hwopt.untrusted import read_bytes, shorten, unpacked
 
 FILE_NAME = "measurements.csv.xz"
+LARGEST_FILE = 64_000_000  # bytes; a target's folder weighs 25 million at most
+LARGEST_TEXT = 1_000_000_000  # bytes when unpacked: a million rows
 COLUMNS = (
     "sample",
     "family",
@@ -77,22 +82,28 @@ def read_samples(path: Path) -> list[Sample]:
 
 def read_with_hash(path: Path) -> tuple[list[Sample], str]:
     """The rows of a measurement file and its SHA-256, from one read of the file."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"no measurements at {path}: run `hwopt targets measure` first") from None
+    if not os.path.lexists(path):
+        raise BadInput(f"no measurements at {path}: run `hwopt targets measure` first")
+    data = read_bytes(path, "measurements", LARGEST_FILE)
     return _parse(data, path), hashlib.sha256(data).hexdigest()
 
 
 def _parse(data: bytes, path: Path) -> list[Sample]:
+    reader = csv.reader(io.StringIO(unpacked_text(path, data)))
     try:
-        text = lzma.decompress(data).decode()
-    except (lzma.LZMAError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not an xz-compressed table: {error}") from None
-    reader = csv.reader(io.StringIO(text))
-    if tuple(next(reader, ())) != COLUMNS:
-        raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")
-    return [_sample(path, reader.line_num, row) for row in reader]
+        if tuple(next(reader, ())) != COLUMNS:
+            raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")
+        return [_sample(path, reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise BadInput(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def unpacked_text(path: Path, data: bytes) -> str:
+    """The text of an xz-compressed file of a target. Raises BadInput where it is none, or far too much."""
+    try:
+        return unpacked(data, LARGEST_TEXT).decode()
+    except (lzma.LZMAError, ValueError) as error:
+        raise BadInput(f"{path}: not an xz-compressed table: {shorten(str(error))}") from None
 
 
 def file_hash(path: Path) -> str:
@@ -104,8 +115,13 @@ def _sample(path: Path, line: int, row: list[str]) -> Sample:
     try:
         sample, family, network, signature, latency, *counts = row
         macs, weight_bytes, off_chip_bytes = (int(count) for count in counts)
+        figure = float(latency)
+        if not (
+            math.isfinite(figure) and all(0 <= n < 1 << 63 for n in (macs, weight_bytes, off_chip_bytes))
+        ):
+            raise ValueError("a figure is beyond all bounds")
         return Sample(
-            sample, family, network, from_text(signature), float(latency), macs, weight_bytes, off_chip_bytes
+            sample, family, network, from_text(signature), figure, macs, weight_bytes, off_chip_bytes
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadInput(f"{path}, line {line}: not a measurement: {error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise BadInput(f"{path}, line {line}: not a measurement: {shorten(str(error))}") from None

@@ -10,12 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import lzma
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hwopt.cost.dataset import LARGEST_FILE, unpacked_text
 from hwopt.errors import BadInput
 from hwopt.signature import Signature, from_text
+from hwopt.untrusted import read_bytes
 
 FILE_NAME = "held_out.csv.xz"
 COLUMNS = ("network", "family", "change", "row", "signature_json", "latency_us", "exact_us", "noise_us")
@@ -127,12 +130,9 @@ def read_held_out(path: Path) -> HeldOut:
 
     Raises BadInput where it is missing, or naming the line at fault.
     """
-    try:
-        text = lzma.decompress(path.read_bytes()).decode()
-    except FileNotFoundError:
-        raise BadInput(f"no held-out truth at {path}: run `python -m bench.cost_truth` first") from None
-    except (lzma.LZMAError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not an xz-compressed table: {error}") from None
+    if not os.path.lexists(path):
+        raise BadInput(f"no held-out truth at {path}: run `python -m bench.cost_truth` first")
+    text = unpacked_text(path, read_bytes(path, "held-out truth", LARGEST_FILE))
     reader = csv.reader(io.StringIO(text))
     if tuple(next(reader, ())) != COLUMNS:
         raise BadInput(f"{path}: the first line must be {','.join(COLUMNS)}")

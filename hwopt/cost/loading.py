@@ -1,8 +1,10 @@
-"""Loading cost models: the pinned one in this process, any other in a process of its own.
+"""Loading cost models: those of targets that are installed here in this process, any other in one of its own.
 
 XGBoost's reader trusts its input: a file with one wrong bit can crash the process or give
-garbage. The pinned file is the one that was written, bit by bit, so it is loaded here. A file
-that somebody names is loaded by a worker, which may crash without harm.
+garbage. The pinned file of a target that is found by its name is the one that was written, bit by bit, and
+whoever put the target there vouches for it: it is loaded here. A file that somebody names, and the
+one of a folder that somebody names, which may have come from anywhere together with its pin, are loaded by
+a worker, which may crash without harm and holds a bounded amount of memory.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from hwopt.cost.bundle import Bundle, unpack
 from hwopt.cost.features import FEATURE_VERSION
 from hwopt.cost.loading_worker import Figures, read_answer, request, trial
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
-from hwopt.errors import BadInput
+from hwopt.errors import BadInput, reason_of
 from hwopt.estimate import Estimate, Source
 from hwopt.oracles.workers import WorkerPool
 from hwopt.signature import Signature
 from hwopt.target import CostModelPin, Target
+from hwopt.target_folders import target_folders
+from hwopt.untrusted import shorten
 
 TIMEOUT_S = 60.0
 _LONGEST_REASON = 160
@@ -30,7 +34,8 @@ _LARGEST_US = 1e12  # eleven days: no group takes longer
 def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
     """The target's cost model: the one that target.toml pins, or a file that the user names.
 
-    file: loaded in a worker process, unless it is the pinned one; the model's target then pins it.
+    file: loaded in a worker process, unless it is the pinned one; the model's target then pins it. What a
+        folder pins that is none of the installed targets is loaded in a worker, too.
     Raises BadInput where there is none, where a file is not the pinned one, was fitted for other
     features, another target or other measurements, or cannot be loaded.
     """
@@ -38,8 +43,7 @@ def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
     if file is not None:
         bundle = unpack(file)
         check_fits(bundle, target)
-        pinned = pin is not None and bundle.sha256 == pin.sha256
-        return _trusted(bundle, target) if pinned else UnpinnedModel(target, bundle)
+        return _loaded(bundle, target)
     if pin is None:
         raise BadInput(f"target {target.name} has no cost model: run `hwopt targets fit {target.name}`")
     path = target.folder / pin.file
@@ -52,7 +56,25 @@ def load_cost_model(target: Target, file: Path | None = None) -> CostModel:
             f"{path}: fitted on other measurements than target.toml pins (data_sha256 differs); "
             f"run `hwopt targets fit {target.name}`"
         )
-    return _trusted(bundle, target)
+    return _loaded(bundle, target)
+
+
+def _loaded(bundle: Bundle, target: Target) -> CostModel:
+    """Here, where the bundle is what an installed target pins, else in a worker."""
+    pinned = target.cost_model is not None and bundle.sha256 == target.cost_model.sha256
+    if pinned and is_installed(target):
+        return CostModel(target, bundle.header, [load_booster(data) for data in bundle.boosters])
+    try:
+        return UnpinnedModel(target, bundle)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:  # what its header says
+        raise BadInput(
+            f"{bundle.path}: this cost model cannot be used ({shorten(reason_of(error))})"
+        ) from None
+
+
+def is_installed(target: Target) -> bool:
+    """Whether the target is one that its name finds: shipped, the user's own, or of an installed package."""
+    return target.folder.resolve() in {folder.resolve() for folder in target_folders().values()}
 
 
 def check_fits(bundle: Bundle, target: Target) -> None:
@@ -65,10 +87,6 @@ def check_fits(bundle: Bundle, target: Target) -> None:
             f"{target.folder / 'target.toml'}: hardware or memory tables changed since the cost model was "
             f"fitted; run `hwopt targets fit {target.name}`"
         )
-
-
-def _trusted(bundle: Bundle, target: Target) -> CostModel:
-    return CostModel(target, bundle.header, [load_booster(data) for data in bundle.boosters])
 
 
 def _other_features(path: Path, version: int, target: Target) -> str:
@@ -88,7 +106,8 @@ class UnpinnedModel(CostModel):
     def __init__(self, target: Target, bundle: Bundle) -> None:
         header = bundle.header
         pin = CostModelPin(str(bundle.path), bundle.sha256, header.feature_version, header.data_sha256)
-        super().__init__(replace(target, cost_model=pin), header, ())
+        known = target.cost_model is not None and target.cost_model.sha256 == bundle.sha256
+        super().__init__(target if known else replace(target, cost_model=pin), header, ())
         self._bundle = bundle
         self._pool = WorkerPool("hwopt.cost.loading_worker:answer", 1, TIMEOUT_S)
         self._price(trial(sorted(header.rows)))  # a damaged file is found out here and now

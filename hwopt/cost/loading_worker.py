@@ -15,6 +15,7 @@ from hwopt.cost.model import CostModel, load_booster
 from hwopt.signature import KINDS, Signature, from_json
 from hwopt.target import read_target
 
+MEMORY_BYTES = 4 << 30  # of addresses, libraries included
 Figures = tuple[float, float, float, bool]  # value, spread, common in microseconds; extrapolated
 _loaded: dict[tuple[str, str], CostModel] = {}
 
@@ -32,10 +33,22 @@ def read_answer(data: bytes) -> list[Figures]:
 
 def answer(payload: bytes) -> bytes:
     """Runs in the worker: loads the file where it is not loaded yet, and predicts."""
+    _bound_memory()
     asked = json.loads(payload)
     model = _model(asked["folder"], asked["path"], asked["sha256"])
     found = model.predict([from_json(table) for table in asked["signatures"]])
     return json.dumps([(e.value, e.spread, e.common, e.extrapolated) for e in found]).encode()
+
+
+def _bound_memory() -> None:
+    """A file that claims a billion trees ends this process, not the machine. Windows has no such limit."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or most > MEMORY_BYTES:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
 
 def trial(kinds: Sequence[str]) -> list[Signature]:

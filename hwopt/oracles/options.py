@@ -7,12 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 Kinds = tuple[type, ...]
 _TEXT: Kinds = (str,)
 _WHOLE: Kinds = (int,)
 _NUMBER: Kinds = (int, float)
 _FLAG: Kinds = (bool,)
+
+# The most that each number may be: a file that somebody sends shall not keep a machine busy for days, nor
+# start a million threads. What is not named here is bounded by _MOST.
+_LIMITS: Mapping[str, float] = {
+    "threads": 1024,
+    "core": 65_536,
+    "warmup": 10_000,
+    "budget_ms": 600_000,
+    "rounds": 10_000,
+    "cold": 1 << 32,
+    "runs": 10_000,
+    "retries": 100,
+    "timeout_s": 86_400,
+    "slots": 256,
+    "lpf_limit": 64,
+}
+_MOST = 1 << 50
 
 
 @dataclass(frozen=True)
@@ -32,6 +50,13 @@ class OracleFacts:
     totals_only: bool = False
     extra: str = field(default="")
     hints: Mapping[str, str] = field(default_factory=dict)
+
+    def out_of_bounds(self, name: str, value: object) -> str:
+        """What is wrong with a number that no oracle could make use of; "" where nothing is."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return ""
+        most = _LIMITS.get(name, _MOST)
+        return "" if isfinite(value) and abs(value) <= most else f"must be at most {most:,}"
 
 
 ORACLE_FACTS: Mapping[str, OracleFacts] = {

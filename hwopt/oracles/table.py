@@ -33,6 +33,7 @@ from hwopt.partition import Subgraph, partition
 from hwopt.shapes import infer_shapes
 from hwopt.signature import VIEW, Signature, from_text
 from hwopt.target import Target
+from hwopt.untrusted import shorten
 
 SCHEMA_VERSION = 1
 _HINT = "--table FILE, or `file` in [oracle.options]"
@@ -133,8 +134,8 @@ def signature_in(row: TableRow) -> Signature:
     """The signature in a row's cell. Raises BadInput naming the cell."""
     try:
         return from_text(row.get("signature_json"))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise row.error("signature_json", f"not a signature: {error}") from None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise row.error("signature_json", f"not a signature: {shorten(str(error))}") from None
 
 
 def groups_of_model(row: TableRow, target: Target) -> list[Subgraph]:

@@ -22,8 +22,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from hwopt.errors import BadInput
+from hwopt.untrusted import read_bytes, shorten, unpacked
 from hwopt.wording import guess
 
 SHAPE_COLUMNS = ("kind", "input", "output", "kernel", "stride", "dilation", "group", "activation")
@@ -40,7 +42,12 @@ COLUMNS = (
     "network",
 )
 _DELIMITERS = ",;\t"
-_MEGABYTES = 512
+_LARGEST_FILE = 256 << 20  # bytes
+_LARGEST_TEXT = 512 << 20  # bytes when unpacked
+_MOST_ROWS = 2_000_000
+_LARGEST_NUMBER = 1e18  # microseconds, bytes or multiply-adds: beyond, whole numbers no longer fit 64 bits
+_BATCH = 10_000
+_LONGEST_NAME = 100  # letters of a column's name that a guess looks at
 
 
 @dataclass(frozen=True)
@@ -68,9 +75,11 @@ class TableRow:
             value = float(text)
         except ValueError:
             hint = ": write a decimal point" if "," in text else ""
-            raise self.error(column, f"'{text}' is no number{hint}") from None
+            raise self.error(column, f"'{shorten(text)}' is no number{hint}") from None
         if not isfinite(value) or value < 0:
-            raise self.error(column, f"'{text}' must be a number that is not negative")
+            raise self.error(column, f"'{shorten(text)}' must be a number that is not negative")
+        if value > _LARGEST_NUMBER:
+            raise self.error(column, f"'{shorten(text)}' is beyond all bounds: at most {_LARGEST_NUMBER:g}")
         return value
 
     def whole(self, column: str) -> int | None:
@@ -114,12 +123,7 @@ def read_table(path: Path) -> Table:
     Raises BadInput naming the file, and line and column where a cell is wrong; ImportError for
     a Parquet file where the extra `parquet` is not installed.
     """
-    try:
-        if path.stat().st_size > _MEGABYTES << 20:
-            raise BadInput(f"{path}: larger than {_MEGABYTES} MB, which no table of measurements is")
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
+    data = read_bytes(path, "table of measurements", _LARGEST_FILE)
     found = _parquet(data, path) if path.suffix == ".parquet" else _csv(data, path)
     header = next(found)
     columns = _columns(path, [str(name or "") for name in header])
@@ -139,9 +143,9 @@ def enumerate_rows(rows: Iterator[Sequence[object]]) -> Iterator[tuple[int, Sequ
 
 def _csv(data: bytes, path: Path) -> Iterator[Sequence[object]]:
     try:
-        text = (lzma.decompress(data) if path.suffix == ".xz" else data).decode("utf-8-sig")
-    except (lzma.LZMAError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a CSV file in UTF-8: {error}") from None
+        text = (unpacked(data, _LARGEST_TEXT) if path.suffix == ".xz" else data).decode("utf-8-sig")
+    except (lzma.LZMAError, ValueError) as error:
+        raise BadInput(f"{path}: not a CSV file in UTF-8: {shorten(str(error))}") from None
     first = text.split("\n", 1)[0]
     delimiter = max(_DELIMITERS, key=first.count)
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
@@ -157,12 +161,27 @@ def _parquet(data: bytes, path: Path) -> Iterator[Sequence[object]]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise BadInput(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    yield table.column_names
-    for row in table.to_pylist():
-        yield [row[name] for name in table.column_names]
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        _check_claims(file.metadata, path)
+        yield file.schema_arrow.names
+        for batch in file.iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                yield [row[name] for name in file.schema_arrow.names]
+    except (pyarrow.ArrowException, OSError, OverflowError, ValueError) as error:
+        raise BadInput(f"{path}: not a Parquet file: {shorten(str(error))}") from None
+
+
+def _check_claims(metadata: Any, path: Path) -> None:
+    """Raises BadInput for a file of few bytes that says it unpacks to very many."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    unpacked_bytes = sum(
+        group.column(number).total_uncompressed_size
+        for group in groups
+        for number in range(group.num_columns)
+    )
+    if metadata.num_rows > _MOST_ROWS or unpacked_bytes > _LARGEST_TEXT:
+        claim = f"{metadata.num_rows} rows of {unpacked_bytes} bytes"
+        raise BadInput(f"{path}: {claim}: no table of measurements is that large")
 
 
 def _columns(path: Path, header: Sequence[str]) -> list[str]:
@@ -171,7 +190,7 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
     for number, name in enumerate(names, start=1):
         if name and not name.startswith("#") and name not in COLUMNS:
             raise BadInput(
-                f"{path}, line 1: unknown column '{name}': {guess(name, COLUMNS)}"
+                f"{path}, line 1: unknown column '{shorten(name)}': {guess(name[:_LONGEST_NAME], COLUMNS)}"
                 f"start its name with # to have it ignored"
             )
         if name in names[: number - 1] and name in COLUMNS:
@@ -184,6 +203,8 @@ def _columns(path: Path, header: Sequence[str]) -> list[str]:
 
 
 def _row(path: Path, line: int, columns: Sequence[str], cells: Sequence[object]) -> TableRow:
+    if line > _MOST_ROWS:
+        raise BadInput(f"{path}: more than {_MOST_ROWS} rows: no table of measurements is that large")
     texts = ["" if cell is None else str(cell).strip() for cell in cells]
     if len(texts) > len(columns) and any(texts[len(columns) :]):
         raise BadInput(

@@ -16,6 +16,7 @@ from hwopt.descriptor import unread
 from hwopt.oracles.table_file import TableRow
 from hwopt.signature import Shape, Signature
 from hwopt.target import Target
+from hwopt.untrusted import shorten
 from hwopt.wording import unknown
 
 _CONVS = {"Conv": "conv", "DepthwiseConv": "depthwise", "GroupedConv": "grouped"}
@@ -83,6 +84,7 @@ _ACTIVATIONS = {name: name for name in _ACTIVATION_OPS} | {
     "hsigmoid": "hardsigmoid",
     "logistic": "sigmoid",
 }
+_DIGITS = 9  # of one size: no axis of a map is longer
 _ANY_ORDER = ("Add", "Mul")
 
 
@@ -224,8 +226,9 @@ def _shapes(row: TableRow, column: str) -> tuple[Shape, ...]:
 
 def _sizes(row: TableRow, column: str, text: str) -> Shape:
     parts = text.lower().replace("×", "x").split("x")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise row.error(column, f"'{text}' is no shape: write sizes with x between, such as 1x24x56x56")
+    if not all(part.isdecimal() and len(part) <= _DIGITS and int(part) > 0 for part in parts):
+        told = shorten(text)
+        raise row.error(column, f"'{told}' is no shape: write sizes with x between, such as 1x24x56x56")
     return tuple(int(part) for part in parts)
 
 

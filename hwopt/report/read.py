@@ -7,7 +7,6 @@ newer hwopt of the same schema version can be read.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
@@ -16,25 +15,20 @@ from pydantic import TypeAdapter, ValidationError
 from hwopt.errors import BadInput
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.report.schema import SCHEMA_VERSION, Report
-from hwopt.wording import near
+from hwopt.untrusted import read_json, shorten
 
+LARGEST_FILE = 256_000_000  # bytes: a report of twenty thousand subgraphs has thirty million
 _KEYWORD = "pass"  # the key of the file that no Python name can be
 
 
 def read_report(path: Path) -> Report:
     """Reads a report. Raises BadInput where the file is none, or one of another schema version."""
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"report {path} cannot be read: {error.strerror or error}{near(path)}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"report {path} is not JSON: {error}") from None
+    table = read_json(path, "report", LARGEST_FILE)
     if not isinstance(table, dict) or "schema_version" not in table:
         raise BadInput(f"{path} is no report: name the OUT.report.json that hwopt optimize has written")
     if table["schema_version"] != SCHEMA_VERSION:
-        raise BadInput(
-            f"report {path} has schema_version {table['schema_version']}, this hwopt reads {SCHEMA_VERSION}"
-        )
+        version = shorten(str(table["schema_version"]))
+        raise BadInput(f"report {path} has schema_version {version}, this hwopt reads {SCHEMA_VERSION}")
     try:
         return from_json(table)
     except ValidationError as error:

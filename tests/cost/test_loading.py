@@ -18,6 +18,7 @@ from hwopt.cost.training import Settings, train
 from hwopt.errors import BadInput
 from hwopt.signature import Signature
 from hwopt.target import read_target
+from hwopt.target_folders import TARGETS_VARIABLE
 
 DATA = "d" * 64  # SHA-256 of measurements that nobody looks at
 SHIPPED = Path(__file__).parents[2] / "targets" / "edge-npu"
@@ -52,14 +53,30 @@ def _bundle(folder: Path) -> Bundle:
     return unpack(folder / MODEL_FILE)
 
 
-def test_a_worker_says_what_this_process_says(folder: Path) -> None:
-    target = read_target(folder)
-    apart = UnpinnedModel(target, _bundle(folder))
-    assert apart.predict(_signatures()) == load_cost_model(target).predict(_signatures())
+@pytest.fixture
+def installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder as a target of the user's own, which its name finds."""
+    monkeypatch.setenv(TARGETS_VARIABLE, str(folder))
+    return folder
+
+
+def test_a_worker_says_what_this_process_says(installed: Path) -> None:
+    target = read_target(installed)
+    apart, here = UnpinnedModel(target, _bundle(installed)), load_cost_model(target)
+    assert not isinstance(here, UnpinnedModel)
+    assert apart.predict(_signatures()) == here.predict(_signatures())
     assert apart.knows(_signatures()[0])
 
 
-def test_only_a_named_file_is_loaded_without_a_pin(folder: Path) -> None:
+def test_what_a_folder_pins_that_came_from_anywhere_is_loaded_in_a_worker(folder: Path) -> None:
+    target = read_target(folder)
+    model = load_cost_model(target)
+    assert isinstance(model, UnpinnedModel)
+    assert model.target == target
+
+
+def test_only_a_named_file_is_loaded_without_a_pin(installed: Path) -> None:
+    folder = installed
     other = folder / "other.ubj.xz"
     bundle = _bundle(folder)
     other.write_bytes(pack(replace(bundle.header, member_weight=2.0), bundle.boosters))
