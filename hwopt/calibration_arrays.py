@@ -14,6 +14,7 @@ import numpy as np
 from hwopt.errors import BadInput
 from hwopt.mapped import taken
 from hwopt.nodes import Array
+from hwopt.scratch import temporary_folder
 
 MAPPED_BYTES = 256 << 20  # larger .npz files are unpacked into a temporary folder, never held in memory
 
@@ -81,7 +82,7 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> tuple[dict[str, Array], Te
 
 def _unpacked(path: Path) -> tuple[dict[str, Array], TemporaryDirectory[str]]:
     """The arrays of an .npz as mapped files: an array within an archive can only be read whole."""
-    folder = TemporaryDirectory(prefix="hwopt-calib-")
+    folder = temporary_folder()
     arrays: dict[str, Array] = {}
     with zipfile.ZipFile(path) as archive:
         for number, member in enumerate(archive.namelist()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from hwopt.calibration import (
 from hwopt.calibration_arrays import content_hash, identity_of
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
+from hwopt.scratch import temporary_folder
 
 Item = object  # an array, a mapping of input names to arrays, or a pair of either and its labels
 NAME = "calibration iterable"
@@ -103,7 +103,7 @@ class Spool:
     """Samples in a temporary folder, one file per input; the folder disappears with it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="hwopt-calib-")
+        self._folder = temporary_folder()
         self._forms: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {}
         self._files: dict[str, Path] = {}
         self._hashes: list[str] = []

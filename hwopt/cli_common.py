@@ -31,6 +31,9 @@ def shapes_of(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
     """Listeners for the run. What libraries print meanwhile goes to standard error."""
+    from hwopt.scratch import keep_temporary_files
+
+    keep_temporary_files()
     with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, debug_level()) as listeners:
         yield listeners
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -120,10 +119,11 @@ def rendered(found: Report, form: str) -> str:
 def write_text(path: Path, text: str) -> None:
     """The whole file or none. Raises BadInput where the disk refuses."""
     from hwopt.report.write import publish
+    from hwopt.scratch import workshop
 
     try:
-        with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-            draft = Path(folder) / path.name
+        with workshop(path) as folder:
+            draft = folder / path.name
             draft.write_text(text, "utf-8")
             publish(draft, path)
     except OSError as error:

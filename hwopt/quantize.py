@@ -17,7 +17,6 @@ Efficient Integer-Arithmetic-Only Inference", CVPR 2018, with scales per channel
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,7 @@ from hwopt.ir import save_model
 from hwopt.nodes import Array, is_op
 from hwopt.quantize_sources import keep_sources
 from hwopt.runtime import fixed_batch
+from hwopt.scratch import temporary_folder
 
 OPSET = 13  # the first where DequantizeLinear has an axis
 SAMPLES = 32  # that ranges come from: on EfficientNet-Lite0 more, or cut-off tails, gave no smaller error
@@ -62,7 +62,7 @@ def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int])
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # takes seconds
 
     copy = _prepared(model)
-    with tempfile.TemporaryDirectory(prefix="hwopt.int8.") as folder:
+    with temporary_folder() as folder:
         before, after = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         save_model(copy, before)
         try:

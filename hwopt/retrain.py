@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hwopt.candidate import SUFFIX, Candidate, make_candidate
 from hwopt.candidate_plans import opened
@@ -22,6 +21,7 @@ from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish, refuse_to_overwrite
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.scope import Problem
+from hwopt.scratch import workshop
 from hwopt.settle import Data
 from hwopt.steps import Found
 from hwopt.trace import Listeners
@@ -82,11 +82,11 @@ def _write(candidate: Candidate, out: Path) -> str:
     """Both files, made beside their names and then renamed; where they are."""
     onnx, facts = candidate_files(out)
     try:
-        with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-            save_model(candidate.model, Path(folder, onnx.name))
-            Path(folder, facts.name).write_text(json_text(encode(candidate.section())), "utf-8")
+        with workshop(onnx) as folder:
+            save_model(candidate.model, folder / onnx.name)
+            (folder / facts.name).write_text(json_text(encode(candidate.section())), "utf-8")
             for path in (facts, onnx):
-                publish(Path(folder, path.name), path)
+                publish(folder / path.name, path)
     except OSError as error:
         raise BadInput(f"{onnx} cannot be written: {error.strerror or error}") from None
     return str(onnx)

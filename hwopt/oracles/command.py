@@ -28,7 +28,6 @@ import queue
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from hwopt.oracles.command_answer import BadReport, Refusal, Report, parse_repor
 from hwopt.oracles.command_run import Overtime, Runner
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.oracles.spread import NOISE, noise_of_minimum
+from hwopt.scratch import temporary_folder
 from hwopt.target import Target
 from hwopt.wording import guess
 
@@ -119,7 +119,7 @@ class CommandOracle:
     def _answer(self, job: Job, slots: queue.SimpleQueue[int]) -> Answer:
         slot = slots.get()
         try:
-            with tempfile.TemporaryDirectory(prefix="hwopt-") as folder:
+            with temporary_folder() as folder:
                 return self._measured(job, Path(folder), slot)
         except BadReport as error:
             return Unmeasured(f"the command's answer cannot be used: {error}", transient=True)

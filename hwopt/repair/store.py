@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hwopt.nodes import Array
+from hwopt.scratch import temporary_folder
 
 MEMORY_BYTES = 1 << 30
 
@@ -27,7 +28,7 @@ class Store:
             self._left -= size
             return np.empty(shape, dtype)
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="hwopt-")
+            self._folder = temporary_folder()
         self._files += 1
         return np.memmap(Path(self._folder.name) / f"{self._files}.bin", dtype=dtype, mode="w+", shape=shape)
 

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
@@ -15,6 +14,7 @@ from hwopt.debug.bisect.checks import COMMAND, GOOD, INVALID, Finding, Verdict
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import save_model
 from hwopt.oracles.command_run import Finished, Overtime, Runner
+from hwopt.scratch import temporary_folder
 
 PLACEHOLDER = "{model}"
 SKIP_CODE = 125
@@ -37,7 +37,7 @@ class CommandCheck:
 
     def __call__(self, model: ir.Model) -> Finding:
         """0: good; 125: skip; 1 to 127: bad. Raises BadInput for anything else: the check is at fault."""
-        with TemporaryDirectory(prefix="hwopt.") as folder:
+        with temporary_folder() as folder:
             path = Path(folder) / "model.onnx"
             try:
                 save_model(model, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import onnx_ir as ir
 
@@ -14,6 +13,7 @@ from hwopt.ir import model_bytes, save_model
 from hwopt.ir.checker import one_line
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish
+from hwopt.scratch import workshop
 from hwopt.shapes import static_shapes
 
 INDEX = "index.json"
@@ -115,8 +115,8 @@ def with_shapes(model: ir.Model) -> ir.Model:
 def write_index(folder: Path, index: object) -> None:
     """Writes index.json, complete or not at all. Raises BadInput where the disk refuses."""
     try:
-        with TemporaryDirectory(prefix=".index.", dir=folder) as place:
-            draft = Path(place, INDEX)
+        with workshop(folder / INDEX) as place:
+            draft = place / INDEX
             draft.write_text(json_text(encode(index)), "utf-8")
             publish(draft, folder / INDEX)
     except OSError as error:

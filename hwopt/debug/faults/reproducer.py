@@ -36,6 +36,7 @@ from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, reason
 from hwopt.ir import model_bytes
 from hwopt.partial import SoFar
 from hwopt.report.jsonable import json_text
+from hwopt.scratch import system_folder
 
 SMALL_BYTES = 64_000_000  # files up to this size are copied: the folder can be sent as it is
 BUG = 3  # the exit code that comes with a folder
@@ -175,7 +176,7 @@ def _numbered(dump_dir: Path) -> Path:
 
 def _temporary() -> str:
     """The system's folder for temporary files; Python falls back on the current one, where a model may be."""
-    folder = tempfile.gettempdir()
+    folder = str(system_folder())
     named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
     if Path(folder) == Path.cwd() and folder not in named:
         raise OSError("there is no folder for temporary files")

@@ -8,13 +8,13 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from hwopt.errors import BadInput
 from hwopt.report.write import publish, refuse_to_overwrite
 from hwopt.runtime import Feeds
+from hwopt.scratch import workshop
 
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the only date that a reproducible archive can have
 
@@ -32,8 +32,8 @@ def appearing(folder: Path, names: tuple[str, ...], force: bool) -> Iterator[Pat
         raise BadInput(f"{folder} is a file: name a folder for the case")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as draft:
-            made = Path(draft) / "case"
+        with workshop(folder) as draft:
+            made = draft / "case"
             made.mkdir()
             yield made
             _published(made, folder, names)

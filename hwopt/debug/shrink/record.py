@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
@@ -13,6 +12,7 @@ import onnx_ir as ir
 from hwopt.debug.shrink.cut import input_arrays
 from hwopt.nodes import Array
 from hwopt.runtime import Feeds, Session, with_outputs
+from hwopt.scratch import temporary_folder
 
 FIRST_RUN, LARGEST_RUN = 4, 32  # tensors; later runs take as many as fit, by the largest that was met
 RUN_BYTES = 128 << 20
@@ -78,5 +78,5 @@ def _session(model: ir.Model, names: Sequence[str]) -> Session:
 @contextmanager
 def recording(model: ir.Model, feeds: Feeds) -> Iterator[Tensors]:
     """The model's tensors on these inputs; their files are gone afterwards."""
-    with TemporaryDirectory(prefix="hwopt.") as folder:
+    with temporary_folder() as folder:
         yield Tensors(model, feeds, Path(folder))
