@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from hwopt.canonical.growth import largest_result, most_bytes
 from hwopt.nodes import constant, constant_array, is_op
 
 Array = npt.NDArray[np.generic]
@@ -21,28 +22,28 @@ FOLDABLE = (
     *("Shape", "Flatten", "Range", "ConstantOfShape", "Expand", "Tile", "Where", "Equal", "Floor", "Ceil"),
     *("Add", "Sub", "Mul", "Div", "Neg", "Sqrt", "Pow", "Reciprocal"),
 )
-_ALWAYS_SMALL = 4096  # bytes
-_GROWTH = 2  # a larger result may be so many times the size of what it is made of
-_DEEPEST = 32
+_MOST_NODES = 100  # of one expression; those of shapes that exporters write have a dozen
 
 
-def constant_producers(value: ir.Value | None, depth: int = 0) -> list[ir.Node]:
+def constant_producers(value: ir.Value | None) -> list[ir.Node]:
     """The nodes that compute a constant expression, the last one first; empty where it is none.
 
-    Plain constants (initializers, Constant nodes) have no such nodes either.
+    Plain constants (initializers, Constant nodes) have no such nodes either. Every node is looked at
+    once, however many ways lead to it: a chain of n Add(a, a) has 2^n.
     """
-    producer = None if value is None else value.producer()
-    if producer is None or depth > _DEEPEST or not is_op(producer, *FOLDABLE) or len(producer.outputs) != 1:
-        return []
-    nodes = [producer]
-    for operand in producer.inputs:
-        if operand is None or constant(operand) is not None:
-            continue
-        deeper = constant_producers(operand, depth + 1)
-        if not deeper:
+    found: dict[ir.Node, None] = {}
+    open_values = [value]
+    while open_values:
+        producer = None if (asked := open_values.pop()) is None else asked.producer()
+        if producer is None or not is_op(producer, *FOLDABLE) or len(producer.outputs) != 1:
             return []
-        nodes += [node for node in deeper if node not in nodes]
-    return nodes
+        if producer in found:
+            continue
+        found[producer] = None
+        if len(found) > _MOST_NODES:
+            return []
+        open_values += [v for v in reversed(producer.inputs) if v is not None and constant(v) is None]
+    return list(found)
 
 
 def constant_value(value: ir.Value | None, opset: int) -> Array | None:
@@ -61,19 +62,18 @@ def constant_value(value: ir.Value | None, opset: int) -> Array | None:
 
 def _in_order(nodes: list[ir.Node]) -> list[ir.Node]:
     """Producers before consumers."""
-    ordered: list[ir.Node] = []
+    inside, ordered = set(nodes), dict[ir.Node, None]()
 
     def visit(node: ir.Node) -> None:
         for operand in node.inputs:
             producer = None if operand is None else operand.producer()
-            if producer in nodes and producer not in ordered:
+            if producer in inside and producer not in ordered:
                 visit(producer)
-        if node not in ordered:
-            ordered.append(node)
+        ordered.setdefault(node)
 
     for node in nodes:
         visit(node)
-    return ordered
+    return list(ordered)
 
 
 def _evaluate(node: ir.Node, known: dict[ir.Value, Array], opset: int) -> Array | None:
@@ -86,11 +86,13 @@ def _evaluate(node: ir.Node, known: dict[ir.Value, Array], opset: int) -> Array 
         if data is None:
             return None
         feeds[operand.name or ""] = data
+    limit = most_bytes(feeds.values())
+    if largest_result(node, [feeds.get(v.name or "") for v in node.inputs if v is not None]) > limit:
+        return None
     try:
         with np.errstate(all="ignore"):
             results = ReferenceEvaluator(ir.to_proto(node), opsets={"": opset}).run(None, feeds)
     except Exception:  # not implemented there, or invalid: then it stays as it is
         return None
     array = np.asarray(next(iter(results)))
-    limit = max(_ALWAYS_SMALL, _GROWTH * sum(feed.nbytes for feed in feeds.values()))
     return array if array.nbytes <= limit else None

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from hwopt.canonical.common import Fold, View, remove_with_constants, required
 from hwopt.canonical.constants import constant_producers, constant_value
+from hwopt.canonical.growth import room
 from hwopt.edit import add_constant
 
 EXPRESSION = "fold_constants"
@@ -13,11 +14,14 @@ EXPRESSION = "fold_constants"
 
 def find_constant_expressions(view: View) -> None:
     """Adds a fold for every constant expression that somebody else than a fold reads."""
+    left = room(view.model)
     for node in view.model.graph:
         producers = constant_producers(node.outputs[0]) if node not in view.taken else []
         if not producers or node.outputs[0].is_graph_output() or not _is_root(node, view):
             continue
-        if constant_value(node.outputs[0], view.opset) is None:
+        array = constant_value(node.outputs[0], view.opset) if left > 0 else None
+        left -= 0 if array is None else array.nbytes
+        if array is None or left < 0:
             view.skip(
                 EXPRESSION,
                 node,
