@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
+from hwopt.janitor import group_gone, watch_group
+
 _READ = 1 << 24  # bytes of a stream that are looked at
 _ON_POSIX = os.name == "posix"
 
@@ -73,6 +75,7 @@ class Runner:
             finally:
                 if process.poll() is None:
                     _end(process)
+                group_gone(process.pid)
                 with self._lock:
                     self._running.discard(process)
             return Finished(code, _text(out), _last_line(_text(err)))
@@ -96,6 +99,7 @@ class Runner:
                 stderr=err,
                 start_new_session=_ON_POSIX,
             )
+            watch_group(process.pid)
             self._running.add(process)
             return process
 

@@ -28,7 +28,7 @@ from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, options_of
 from hwopt.oracles.onnxruntime_session import known_providers
 from hwopt.oracles.onnxruntime_worker import decode_answers, encode_chunk
 from hwopt.oracles.protocol import Answer, Job, Progress, Unmeasured
-from hwopt.oracles.workers import Timeout, WorkerPool
+from hwopt.oracles.workers import FIGURES_BYTES, Timeout, WorkerPool
 from hwopt.target import Target
 
 METHOD_VERSION = 1  # raise it with every change to what a figure means
@@ -59,7 +59,7 @@ class OnnxRuntimeOracle:
                 f"{target.folder / 'target.toml'}: this ONNX Runtime has no provider "
                 f"'{self._options.provider}'; there is {', '.join(known)}"
             )
-        self._pool = WorkerPool(_WORKER, 1, timeout_s)  # one: two timings at once disturb each other
+        self._pool = WorkerPool(_WORKER, 1, timeout_s, FIGURES_BYTES)  # one: two timings disturb each other
 
     @property
     def options(self) -> OrtOptions:

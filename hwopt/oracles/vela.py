@@ -21,7 +21,7 @@ from hwopt.errors import BadInput
 from hwopt.oracles.cache import answer_from_json
 from hwopt.oracles.protocol import Answer, Job, Progress, Unmeasured
 from hwopt.oracles.vela_config import LOWERING_VERSION, config_of, encode_job
-from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
+from hwopt.oracles.workers import FIGURES_BYTES, Crash, Result, Timeout, WorkerPool
 from hwopt.target import Target
 
 _WORKER = "hwopt.oracles.vela_worker:measure_job"
@@ -45,7 +45,7 @@ class VelaOracle:
     def __init__(self, target: Target, workers: int | None = None, timeout_s: float = 300.0) -> None:
         self._version = _installed_version()
         self._config = config_of(target)
-        self._pool = WorkerPool(_WORKER, workers, timeout_s)
+        self._pool = WorkerPool(_WORKER, workers, timeout_s, FIGURES_BYTES)
 
     @property
     def identity(self) -> str:

@@ -7,6 +7,12 @@ A worker is a fresh interpreter (`python -m hwopt.oracles.workers MODULE:FUNCTIO
 one length-prefixed message of bytes from its standard input and answers with another. No
 pickles, and no need for an `if __name__ == "__main__"` guard in the caller's script. A job
 that segfaults or hangs costs only its own answer; the worker is started again.
+
+Nothing is waited for without end. A worker that does not start is tried twice; after GIVE_UP_AFTER
+time-outs without an answer in between, the other jobs of a run are not asked any more, and the next
+run begins with one try. An answer is cut off at `most_bytes`. A worker leads a process group and has a
+folder of its own for temporary files: the group ends and the folder goes when the worker is stopped,
+and when this process is gone, however it ended (`hwopt.janitor`).
 """
 
 from __future__ import annotations
@@ -21,17 +27,25 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO
 
+from hwopt.janitor import group_gone, watch_group
 from hwopt.oracles.protocol import Progress
+from hwopt.scratch import temporary_folder
 
 Function = Callable[[bytes], bytes]
 
 _HEADER = struct.Struct("<cQ")  # kind of message, number of bytes that follow
 _READY, _OK, _ERROR = b"R", b"O", b"E"
 _START_TIMEOUT_S = 120.0
+_STARTS = 2  # failures to start, one after the other, after which a worker is not started again
+GIVE_UP_AFTER = 4  # time-outs in a row
+MOST_BYTES = 1 << 32  # of one answer
+FIGURES_BYTES = 1 << 26  # of one answer that is nothing but figures
+_ON_POSIX = os.name == "posix"
 
 
 @dataclass(frozen=True)
@@ -87,17 +101,23 @@ def _path_of(function: str | Function) -> str:
 class WorkerPool:
     """Worker processes that stay alive between runs; started when first needed.
 
-    Parameters are those of `run_jobs`. Use it as a context manager, or call `close`; workers
-    also end by themselves when this process does.
+    Parameters are those of `run_jobs`. most_bytes: what an answer may have; a worker that says more
+    is ended. Use it as a context manager, or call `close`; workers also end when this process does.
     """
 
     def __init__(
-        self, function: str | Function, workers: int | None = None, timeout_s: float = 120.0
+        self,
+        function: str | Function,
+        workers: int | None = None,
+        timeout_s: float = 120.0,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         count = workers if workers is not None else default_workers()
         if count < 1 or timeout_s <= 0:
             raise ValueError(f"workers is {count}, timeout_s is {timeout_s}: both must be positive")
-        self._workers = [_Worker(_path_of(function), timeout_s) for _ in range(count)]
+        limits = _Limits(timeout_s, most_bytes)
+        self._workers = [_Worker(_path_of(function), limits) for _ in range(count)]
+        self._patience = GIVE_UP_AFTER
 
     def run(
         self, payloads: Sequence[bytes], progress: Progress | None = None, on_result: OnResult | None = None
@@ -108,7 +128,7 @@ class WorkerPool:
         On KeyboardInterrupt all workers are ended and the exception goes on to the caller.
         """
         results: list[Result] = [Crash("not run")] * len(payloads)
-        run = _Run(payloads)
+        run = _Run(payloads, self._patience)
         threads = [
             threading.Thread(target=run.serve, args=(worker,), daemon=True)
             for worker in self._workers[: len(payloads)]
@@ -129,6 +149,9 @@ class WorkerPool:
             raise
         for thread in threads:
             thread.join()
+        self._patience = max(run.patience, 1)
+        for worker in self._workers:
+            worker.forgive()
         return results
 
     def _end(self, threads: Sequence[threading.Thread]) -> None:
@@ -154,9 +177,14 @@ class WorkerPool:
 
 
 class _Run:
-    """The jobs of one run: threads take from `waiting` and put into `done`."""
+    """The jobs of one run: threads take from `waiting` and put into `done`.
 
-    def __init__(self, payloads: Sequence[bytes]) -> None:
+    patience: how many more time-outs in a row are waited for.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], patience: int = GIVE_UP_AFTER) -> None:
+        self.patience = patience
+        self._guard = threading.Lock()
         self.waiting: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
         self.done: queue.SimpleQueue[tuple[int, Result]] = queue.SimpleQueue()
         self.stopped = threading.Event()
@@ -170,11 +198,26 @@ class _Run:
                 index, payload = self.waiting.get_nowait()
             except queue.Empty:
                 return
-            try:
-                result = worker.ask(payload)
-            except Exception as error:  # the run must get an answer for every job
-                result = Crash(f"{type(error).__name__}: {error}")
+            result: Result = Crash(f"not asked: the last {GIVE_UP_AFTER} jobs took too long")
+            if self.patience > 0:
+                try:
+                    result = worker.ask(payload)
+                except Exception as error:  # the run must get an answer for every job
+                    result = Crash(f"{type(error).__name__}: {error}")
+                self._count(result)
             self.done.put((index, result))
+
+    def _count(self, result: Result) -> None:
+        with self._guard:
+            self.patience = self.patience - 1 if isinstance(result, Timeout) else GIVE_UP_AFTER
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Of one job: seconds, and bytes of its answer."""
+
+    timeout_s: float
+    most_bytes: int
 
 
 @dataclass
@@ -182,19 +225,26 @@ class _Worker:
     """One child process, started again when the last job ended it. Owned by one thread."""
 
     function: str
-    timeout_s: float
+    limits: _Limits
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _folder: TemporaryDirectory[str] | None = field(default=None, init=False)
+    _failures: list[Crash] = field(default_factory=list, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def ask(self, payload: bytes) -> Result:
         """Sends one job and waits for its answer, its end or its time limit."""
         process = self._process
         if process is None or process.poll() is not None:
+            self.stop()
+            if len(self._failures) >= _STARTS:
+                return self._failures[-1]
             started = self._start()
             if isinstance(started, Crash):
+                self._failures.append(started)
                 return started
+            self._failures.clear()
             process = started
-        answer = _exchange(process, payload, self.timeout_s)
+        answer = _exchange(process, payload, self.limits)
         if isinstance(answer, Timeout):
             self.stop()
             return answer
@@ -204,22 +254,34 @@ class _Worker:
         kind, body = answer
         return body if kind == _OK else Crash(body.decode("utf-8", "replace"))
 
+    def forgive(self) -> None:
+        """A worker that could not be started gets another chance."""
+        del self._failures[1:]
+
     def _start(self) -> subprocess.Popen[bytes] | Crash:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        folder = temporary_folder("worker.")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder.name),
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "hwopt.oracles.workers", self.function],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            start_new_session=os.name == "posix",  # Ctrl-C is for the parent, from the start
+            start_new_session=_ON_POSIX,  # Ctrl-C is for the parent, from the start
         )
+        watch_group(process.pid)
         with self._lock:
-            self._process = process
-        ready = _exchange(process, None, _START_TIMEOUT_S)
+            self._process, self._folder = process, folder
+        ready = _exchange(process, None, replace(self.limits, timeout_s=_START_TIMEOUT_S))
         if isinstance(ready, tuple) and ready[0] == _READY:
             return process
         self.stop()
+        if isinstance(ready, Timeout):
+            return Crash(f"worker did not start in {ready.seconds:g} s")
         text = ready[1].decode("utf-8", "replace") if isinstance(ready, tuple) else _ending(process)
         return Crash(f"worker did not start: {text}")
 
@@ -227,14 +289,30 @@ class _Worker:
         """Ends the process; may be called from any thread, and twice."""
         with self._lock:
             process, self._process = self._process, None
+            folder, self._folder = self._folder, None
         if process is None:
             return
-        process.kill()
+        _kill(process)
+        group_gone(process.pid)
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
+        if folder is not None:
+            with contextlib.suppress(OSError):  # the process's own folder goes at the end
+                folder.cleanup()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends the worker and whatever it started: a child of it could keep the pipe open."""
+    if not _ON_POSIX:
+        process.kill()
+        return
+    if process.returncode is not None:
+        return  # its number may belong to another process by now
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:
@@ -247,24 +325,30 @@ def _ending(process: subprocess.Popen[bytes]) -> str:
 
 
 def _exchange(
-    process: subprocess.Popen[bytes], payload: bytes | None, timeout_s: float
+    process: subprocess.Popen[bytes], payload: bytes | None, limits: _Limits
 ) -> tuple[bytes, bytes] | Timeout | None:
-    """Sends a message (unless None) and reads one; None when the process ended instead."""
+    """Sends a message (unless None) and reads one; None when the process ended instead.
+
+    An answer that is longer than it may be counts as an error.
+    """
     assert process.stdin is not None
     assert process.stdout is not None
     expired = threading.Event()
 
     def expire() -> None:
         expired.set()
-        process.kill()
+        _kill(process)
 
-    timer = threading.Timer(timeout_s, expire)
+    timer = threading.Timer(limits.timeout_s, expire)
     timer.daemon = True
     timer.start()
     try:
         if payload is not None:
             _write(process.stdin, _OK, payload)
-        message = _read(process.stdout)
+        message = _read(process.stdout, limits.most_bytes)
+    except TooLong as error:
+        _kill(process)
+        return _ERROR, str(error).encode()
     except (OSError, ValueError):
         message = None
     finally:
@@ -272,7 +356,7 @@ def _exchange(
     if message is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=5.0)
-        return Timeout(timeout_s) if expired.is_set() else None
+        return Timeout(limits.timeout_s) if expired.is_set() else None
     return message
 
 
@@ -282,11 +366,17 @@ def _write(stream: IO[bytes], kind: bytes, body: bytes) -> None:
     stream.flush()
 
 
-def _read(stream: IO[bytes]) -> tuple[bytes, bytes] | None:
+class TooLong(Exception):
+    """A message with more bytes than it may have."""
+
+
+def _read(stream: IO[bytes], most_bytes: int = sys.maxsize) -> tuple[bytes, bytes] | None:
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None
     kind, size = _HEADER.unpack(header)
+    if size > most_bytes:
+        raise TooLong(f"its answer has {size:,} bytes, more than {most_bytes:,}")
     body = stream.read(size)
     return (kind, body) if len(body) == size else None
 

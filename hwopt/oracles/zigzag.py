@@ -25,7 +25,7 @@ from importlib.metadata import version
 
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
-from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
+from hwopt.oracles.workers import FIGURES_BYTES, Crash, Result, Timeout, WorkerPool
 from hwopt.oracles.zigzag_bytes import Moved
 from hwopt.oracles.zigzag_files import read_description
 from hwopt.oracles.zigzag_plan import Plan, Unit, plan_of
@@ -66,7 +66,7 @@ class ZigZagOracle:
         self._target = target
         self._description = read_description(target)
         self._cache = cache
-        self._pool = WorkerPool(_WORKER, workers, _TIMEOUT_S)
+        self._pool = WorkerPool(_WORKER, workers, _TIMEOUT_S, FIGURES_BYTES)
 
     @property
     def layer_identity(self) -> str:
