@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO
@@ -15,6 +16,8 @@ from typing import IO
 from hwopt.janitor import group_gone, watch_group
 
 _READ = 1 << 24  # bytes of a stream that are looked at
+_MOST = 1 << 28  # bytes of a stream beyond which a program is ended: it shall not fill the disk
+_LOOK_S = 0.2
 _ON_POSIX = os.name == "posix"
 
 
@@ -40,15 +43,20 @@ class Finished:
 
 @dataclass(frozen=True)
 class Overtime:
-    """The program and everything that it started were ended after this many seconds."""
+    """The program and everything that it started were ended: after so many seconds, or for what it wrote.
+
+    flood: bytes that it wrote, where it was that.
+    """
 
     seconds: float
     stderr: str
+    flood: int = 0
 
     @property
     def ending(self) -> str:
         """The limit, with what the program said last."""
-        return f"took longer than {self.seconds:g} s" + (f": {self.stderr}" if self.stderr else "")
+        how = f"wrote more than {_MOST:,} bytes" if self.flood else f"took longer than {self.seconds:g} s"
+        return how + (f": {self.stderr}" if self.stderr else "")
 
 
 @dataclass
@@ -68,10 +76,10 @@ class Runner:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = self._start(argv, out, err)
             try:
-                code = process.wait(timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                _end(process)
-                return Overtime(timeout_s, _last_line(_text(err)))
+                code, flood = _waited(process, timeout_s, (out, err))
+                if code is None:
+                    _end(process)
+                    return Overtime(timeout_s, _last_line(_text(err)), flood)
             finally:
                 if process.poll() is None:
                     _end(process)
@@ -102,6 +110,21 @@ class Runner:
             watch_group(process.pid)
             self._running.add(process)
             return process
+
+
+def _waited(
+    process: subprocess.Popen[bytes], timeout_s: float, streams: Sequence[IO[bytes]]
+) -> tuple[int | None, int]:
+    """The exit code and 0; None and the bytes that it wrote where it took too long or wrote too much."""
+    until = time.monotonic() + timeout_s
+    while True:
+        left = until - time.monotonic()
+        try:
+            return process.wait(timeout=max(0.0, min(_LOOK_S, left))), 0
+        except subprocess.TimeoutExpired:
+            written = max(os.fstat(stream.fileno()).st_size for stream in streams)
+            if written > _MOST or left <= _LOOK_S:
+                return None, written if written > _MOST else 0
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
