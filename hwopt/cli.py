@@ -21,11 +21,14 @@ from typer.main import get_command
 from hwopt import __version__
 from hwopt.cli_commands import COMMANDS
 from hwopt.cli_help import SETTINGS, LazyGroup
+from hwopt.cli_streams import harmless_streams
 from hwopt.cli_usage import usage_text
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
 
 _INTERRUPTED = 130
 _BUG = 3
+_LONGEST = 4_000  # letters of the line: a name in a file may have millions
+_ENDING = ("SIGTERM", "SIGHUP")
 _VERSION, _JSON = "--version", "--json"
 _COMPLETION = {"--install-completion", "--show-completion"}  # typer's own, which say 1 for a shell unknown
 
@@ -57,7 +60,9 @@ def root(
         1    a negative verdict: a limit cannot be met, a comparison or a check failed
         2    bad input or usage: one line says what, where, and how to mend it
         3    a bug in hwopt: the line names a folder with what is needed to see it again
-        130  interrupted; the best plan so far is kept
+        130  interrupted (Ctrl-C, SIGTERM, SIGHUP); the best plan so far is kept
+
+    What is kept on disk between runs lies in $HWOPT_CACHE, else ~/.cache/hwopt; see docs/files.md.
     """
     if version:
         _show_versions(as_json)
@@ -85,7 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With --json it is an object on standard output besides, with what a program wants to know of it.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with harmless_streams():
+        return _run(list(sys.argv[1:] if arguments is None else arguments), arguments is None)
+
+
+def _run(given: list[str], is_process: bool) -> int:
+    """Runs one command. is_process: whether the process ends with it."""
+    if is_process:
+        _heed_signals()
     try:
         if _VERSION in given and {*given} <= {_VERSION, _JSON}:  # without what click loads to read options
             return _show_versions(_JSON in given)
@@ -102,9 +114,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         text = usage_text(error)
         failure = _bug(error, given) if text is None else BadInput(_usage(text, given))
-    if failure.exit_code == _INTERRUPTED and arguments is None:
+    if failure.exit_code == _INTERRUPTED and is_process:
         _leave(failure, _JSON in given)
     return _complain(failure, _JSON in given)
+
+
+def _heed_signals() -> None:
+    """Who asks the process to end (a scheduler, a closed terminal) gets what Ctrl-C gets."""
+    for name in _ENDING:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:  # nohup keeps it ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def _leave(failure: HwoptError, as_json: bool) -> NoReturn:
@@ -112,7 +132,9 @@ def _leave(failure: HwoptError, as_json: bool) -> NoReturn:
 
     Another Ctrl-C must not meet an interpreter that is half taken down. Temporary files go.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", *_ENDING):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
     code = _complain(failure, as_json)
     atexit._run_exitfuncs()
     sys.stdout.flush()
@@ -130,6 +152,7 @@ def _usage(text: str, arguments: Sequence[str]) -> str:
 def _complain(failure: HwoptError, as_json: bool) -> int:
     """One line, whatever the text holds."""
     text = " ".join(str(failure).split())
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     if as_json:
         from hwopt.report.jsonable import encode, json_text
 

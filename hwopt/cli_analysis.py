@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hwopt.report import analysis_table as tables
 from hwopt.report import analysis_text as text
 from hwopt.report.schema import Missing, Report, ShareRow
+from hwopt.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +59,7 @@ def show(report: Report, console: Console, wanted: Wanted) -> None:
 
 def _say(console: Console, line: str, style: str = "") -> None:
     """One fact: wrapped at words on a terminal, one line of a file else."""
-    console.print(line, style=style or None, markup=False, soft_wrap=not console.is_terminal)
+    console.print(visible(line), style=style or None, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _counts(row: ShareRow) -> bool:
@@ -148,7 +149,7 @@ def _print(console: Console, columns: Sequence[Column], gap: int = _WIDEST_GAP) 
         style = "cyan" if not header else None
         table.add_column(header, no_wrap=True, justify="right" if numbers else "left", style=style)
     for row in zip(*(cells for _, _, cells in columns), strict=True):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table, soft_wrap=False, crop=False)
 
 

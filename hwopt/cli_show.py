@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hwopt.cli_analysis import DEFAULT, Wanted, show
 from hwopt.report import words
 from hwopt.report.schema import Costs, Missing, Outcome, Report
+from hwopt.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,12 +25,12 @@ _SHOWN_UNPRICED = 5
 def show_result(report: Report, files: Sequence[Path]) -> None:
     """The outcome, the table of before and after, what was changed, and the files written."""
     console = _console()
-    console.print(_headline(report), style="bold", markup=False)
+    console.print(visible(_headline(report)), style="bold", markup=False)
     _print_table(console, ["", "before", "after", "change", "source"], _summary_rows(report))
     for line in _closing_lines(report):
-        console.print(line, markup=False)
+        console.print(visible(line), markup=False)
     for path in files:
-        console.print(f"wrote {path}", markup=False)
+        console.print(visible(f"wrote {path}"), markup=False)
 
 
 def show_analysis(report: Report, wanted: Wanted = DEFAULT) -> None:
@@ -56,9 +57,9 @@ def _print_table(console: Console, header: Sequence[str], rows: Sequence[Sequenc
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
-        table.add_column(name, overflow="fold")
+        table.add_column(Text(visible(name)), overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     console.print(table)
 
 

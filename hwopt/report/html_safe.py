@@ -14,27 +14,19 @@ from hashlib import sha256
 from typing import TypeVar, cast
 
 from hwopt.report.schema import Report
+from hwopt.visible import visible as visible
 
 _WORD = 160  # letters of one word; of a text as a whole:
 _TEXT = 4000
 _ENDS = 60  # letters that stay at either end
 _KEY = 8  # letters of a hash in between: two long names stay two
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
-# Controls, soft hyphen, zero-width letters, marks of direction, separators, surrogates, byte order mark.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
-)
 Item = TypeVar("Item")
 
 
 def harmless(report: Report) -> Report:
     """The same report with every text in it made visible and bounded; the command stays as long as it is."""
     return replace(_clean(report), command=visible(report.command))
-
-
-def visible(text: str) -> str:
-    """Letters that nobody sees, or that turn the text around, as their numbers: \\u202e."""
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def bounded(text: str) -> str:

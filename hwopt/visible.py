@@ -1,0 +1,24 @@
+"""Letters that nobody sees made visible: names of nodes, targets and files are whatever somebody wrote."""
+
+from __future__ import annotations
+
+import re
+
+# Controls, soft hyphen, zero-width letters, marks of direction, separators, surrogates, byte order mark.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+)
+_RETURN = re.compile("\r(?!\n)")
+
+
+def visible(text: str) -> str:
+    """Letters that nobody sees, or that turn the text around, as their numbers: \\u202e.
+
+    In JSON that is the same text. Line ends and tabs stay.
+    """
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def printable(text: str) -> str:
+    """The same for a terminal, where a carriage return alone writes over what stands in the line."""
+    return _RETURN.sub(lambda _: "\\u000d", visible(text))
