@@ -77,7 +77,8 @@ def optimize(
         1    a limit cannot be met; the closest plan is named, nothing is written
         2    bad input or usage; nothing is written
         3    a bug in hwopt or in a pass; the line names a folder with what is needed to see it again
-        130  interrupted; the best plan is in OUT.partial.plan.json, the same command goes on from there
+        130  interrupted (Ctrl-C, SIGTERM); the best plan is in OUT.partial.plan.json, the same command
+             goes on from there, as it does after kill -9
     """
     if output is None and not dry_run:
         raise BadInput("no output file: name one with -o OUT.onnx, or try with --dry-run")
