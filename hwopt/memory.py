@@ -175,7 +175,7 @@ def _sized(
     for value, (first, last) in spans.items():
         name = value.name or ""
         info = shapes.get(name)
-        if info is None or info.dtype == ir.DataType.STRING:  # nobody knows how long its texts are
+        if info is None:
             unknown.append(name)
             continue
         intervals.append(Interval(name, tensor_bytes(info, target), first, last))

@@ -188,10 +188,11 @@ def _why_not(group: Group, signature: Signature, shapes: Shapes, target: Target)
         return f"no engine of {target.name} runs {group.ops[0]}"
     for value in (*group.inputs, *group.outputs):
         info = shapes.get(value.name or "")
+        dtype = value.dtype if info is None else info.dtype
+        if dtype is not None and dtype not in _FLOATS:
+            return f"'{value.name}' is not a floating-point tensor"
         if info is None:
             return f"shape of '{value.name}' is unknown"
-        if info.dtype not in _FLOATS:
-            return f"'{value.name}' is not a floating-point tensor"
     rule = rule_of(target.oracle.name)
     return _why_not_shape(signature) or (rule(node, signature, target) if rule is not None else "")
 

@@ -22,6 +22,7 @@ from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_sha256
+from hwopt.ir.load import old_opset
 from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache, measure_cached
 from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
@@ -131,7 +132,7 @@ def open_work(
         sha256=digest,
         target=accelerator,
         cost_model=cost_model,
-        passes=passes,
+        passes=passes if old_opset(placed) is None else (),
         oracle=_oracle(accelerator),
         calibration=calibration,
         limit=None if calibration is None else accuracy_limit(chosen, calibration.labels),

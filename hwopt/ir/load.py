@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -16,7 +17,7 @@ from hwopt.ir.foreign import foreign, foreign_folder
 from hwopt.ir.vet import vet
 from hwopt.wording import near
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 7  # that rewrites know; operators of older ones mean other things (broadcasting, for one)
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
 
 
@@ -29,8 +30,8 @@ def load_model(path: Path) -> ir.Model:
     running (shape inference, an operator it does not know), the objection is kept in
     `model.graph.meta` (which, unlike `model.meta`, survives `clone`).
 
-    Raises BadInput where the file is missing, truncated, not ONNX, invalid, older than opset 7
-    or newer than this onnx package, or keeps data outside its folder.
+    Raises BadInput where the file is missing, truncated, not ONNX, invalid, newer than this onnx
+    package, or keeps data outside its folder.
     """
     path = Path(path)
     proto = _parse(path)
@@ -80,13 +81,21 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 
 def _check_opsets(proto: onnx.ModelProto, path: Path) -> None:
-    versions = {entry.domain: entry.version for entry in proto.opset_import}
-    opset = versions.get("", versions.get("ai.onnx", OLDEST_OPSET))
+    opset = _standard_opset({entry.domain: entry.version for entry in proto.opset_import})
     newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= opset <= newest:
-        raise BadInput(
-            f"{path} is in opset {opset}: opsets {OLDEST_OPSET} to {newest} are read, export it again"
-        )
+    if not 1 <= opset <= newest:
+        raise BadInput(f"{path} is in opset {opset}: opsets 1 to {newest} are read, export it again")
+
+
+def _standard_opset(versions: Mapping[str, int]) -> int:
+    """Version of the standard operators; of a model that has none, the oldest that is no matter."""
+    return versions.get("", versions.get("ai.onnx", OLDEST_OPSET))
+
+
+def old_opset(model: ir.Model) -> int | None:
+    """The model's opset where it is too old for any rewrite: then it is read, priced and left alone."""
+    opset = _standard_opset(model.opset_imports)
+    return opset if opset < OLDEST_OPSET else None
 
 
 def _deserialise(proto: onnx.ModelProto, path: Path) -> ir.Model:

@@ -14,6 +14,7 @@ from hwopt.choice import Risk, Skip
 from hwopt.damage import FLOAT
 from hwopt.decide import broken
 from hwopt.ir import Port, interface
+from hwopt.ir.load import OLDEST_OPSET, old_opset
 from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
 from hwopt.report.asked import calibration_info, settings_asked
@@ -186,6 +187,17 @@ def stop_notes(work: Work) -> tuple[str, ...]:
     )
 
 
+def opset_notes(work: Work) -> tuple[str, ...]:
+    """Why nothing is rewritten in a model that is older than every rewrite."""
+    opset = old_opset(work.model)
+    if opset is None:
+        return ()
+    return (
+        f"the model is in opset {opset}, whose operators are not those from {OLDEST_OPSET} on: "
+        "nothing is rewritten; convert it first (onnx.version_converter.convert_version(model, 13))",
+    )
+
+
 def untried_notes(findings: Findings) -> tuple[str, ...]:
     """What calibration data would open, where a search was made without any."""
     work = findings.work
@@ -201,6 +213,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     """What a reader must know to trust the figures."""
     work, settled = findings.work, findings.settled
     found: list[str] = list(work.calibration.notes) if work.calibration else [*untried_notes(findings)]
+    found.extend(opset_notes(work))
     if isinstance(findings.changes, str):
         found.append(findings.changes)
     found.extend(trust_notes(work, settled.after))

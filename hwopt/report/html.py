@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -82,7 +83,9 @@ def _sides(report: Report) -> list[tuple[str, Costs, tuple[SubgraphRow, ...]]]:
     )
 
 
+@cache
 def _environment() -> Environment:
+    """One for all reports of a process: it keeps the template that it has read."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     made = Environment(

@@ -49,14 +49,14 @@ def test_untouched_models_are_written_as_they_came(tmp_path: Path) -> None:
     assert list(written.graph.initializer) == list(original.graph.initializer)
 
 
-@pytest.mark.parametrize("opset", [7, 9, 13, onnx.defs.onnx_opset_version()])
+@pytest.mark.parametrize("opset", [6, 7, 9, 13, onnx.defs.onnx_opset_version()])
 def test_opsets(opset: int, tmp_path: Path) -> None:
     assert interface(load_model(write(tmp_path / "model.onnx", opset=opset))).opset == opset
 
 
-@pytest.mark.parametrize("opset", [6, onnx.defs.onnx_opset_version() + 1])
+@pytest.mark.parametrize("opset", [0, onnx.defs.onnx_opset_version() + 1])
 def test_opsets_out_of_range(opset: int, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"in opset {opset}: opsets 7 to"):
+    with pytest.raises(BadInput, match=f"in opset {opset}: opsets 1 to"):
         load_model(write(tmp_path / "model.onnx", opset=opset))
 
 
