@@ -15,13 +15,14 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput
+from hwopt.ir.vet_attributes import check_attributes
 from hwopt.ir.vet_functions import all_nodes, check_calls
-from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of
+from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of, title
 from hwopt.ir.vet_names import check_names
 from hwopt.ir.vet_tensors import bytes_of, check_sparse, check_tensor
 from hwopt.ir.vet_words import Unsound, shown
 
-LARGEST_VALUE_BYTES = 4 * 2**30  # of an input or output whose size is fixed; two models are run on it
+LARGEST_VALUE_BYTES = 2**30  # of an input or output whose size is fixed; two models are run on it
 _UNKNOWN = -1  # what some exporters write for a size that varies
 
 
@@ -43,8 +44,12 @@ def vet(proto: onnx.ModelProto, path: Path) -> None:
                 check_tensor(tensor)
             for sparse in graph.sparse_initializer:
                 check_sparse(sparse)
-        for attribute in _attributes(proto):
-            _check_attribute(attribute)
+        for node in _nodes(proto):
+            if not node.op_type:
+                raise Unsound(f"the node {title(node)} has no operator")
+            check_attributes(node.attribute, title(node))
+        for function in proto.functions:
+            check_attributes(function.attribute_proto, f"the function {shown(function.name)}")
     except Unsound as error:
         raise BadInput(f"{path} is not a valid ONNX model: {error}") from None
 
@@ -60,24 +65,6 @@ def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from all_nodes(proto.graph.node)
     for function in proto.functions:
         yield from all_nodes(function.node)
-
-
-def _attributes(proto: onnx.ModelProto) -> Iterator[onnx.AttributeProto]:
-    for node in _nodes(proto):
-        yield from node.attribute
-    for function in proto.functions:
-        yield from function.attribute_proto
-
-
-def _check_attribute(attribute: onnx.AttributeProto) -> None:
-    if attribute.HasField("t"):
-        check_tensor(attribute.t)
-    for tensor in attribute.tensors:
-        check_tensor(tensor)
-    if attribute.HasField("sparse_tensor"):
-        check_sparse(attribute.sparse_tensor)
-    for sparse in attribute.sparse_tensors:
-        check_sparse(sparse)
 
 
 def _check_infos(graph: onnx.GraphProto) -> None:

@@ -1,0 +1,43 @@
+"""Sparse initializers  -->  dense ones, as ONNX Runtime reads them: onnx_ir knows no sparse weight."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from hwopt.nodes import Array
+
+
+def make_dense(proto: onnx.ModelProto) -> None:
+    """Replaces every sparse initializer of the main graph and of the graphs in its nodes, in place.
+
+    proto: vetted (`hwopt.ir.vet`), so that indices lie inside and nothing becomes huge; external parts are
+    in it already.
+    """
+    for graph in _graphs(proto.graph):
+        for sparse in graph.sparse_initializer:
+            tensor = numpy_helper.from_array(_dense(sparse), sparse.values.name)
+            tensor.doc_string = sparse.values.doc_string
+            graph.initializer.append(tensor)
+        del graph.sparse_initializer[:]
+
+
+def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
+    found = [graph]
+    for node in graph.node:
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField("g") else []
+            found += [one for part in (*inner, *attribute.graphs) for one in _graphs(part)]
+    return found
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> Array:
+    values = np.asarray(numpy_helper.to_array(sparse.values))
+    indices = np.asarray(numpy_helper.to_array(sparse.indices))
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        dense.reshape(-1)[indices] = values
+    else:
+        dense[tuple(indices.T)] = values
+    return dense
