@@ -1,7 +1,6 @@
 """A thin, deterministic layer over ONNX Runtime: sessions, batched runs, parts of a model.
 
-Thread counts are fixed and threads do not spin, so a run gives the same bits on the same
-processor however busy it is. Several sessions over parts of a model agree with one session
+How a session runs is in `sessions.py`. Several sessions over parts of a model agree with one session
 over the whole up to float rounding: the optimiser fuses across what is no longer a boundary.
 """
 
@@ -11,13 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
+from hwopt.guard.client import Serial
 from hwopt.nodes import Array
+from hwopt.sessions import THREADS, Outside, open_session, outside_arrays, session_options
 
-THREADS = 2
 BATCH = 10
+_OUTSIDE_FROM = 4096  # bytes; ONNX Runtime reads smaller constants while it loads: shapes, axes
+_PLAIN = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT8,
+                    ir.DataType.UINT8, ir.DataType.INT32, ir.DataType.INT64})  # fmt: skip
 Feeds = Mapping[str, Array]
 
 
@@ -35,27 +39,19 @@ class Session:
     def __init__(
         self, model: ir.Model | bytes, threads: int = THREADS, entries: Mapping[str, str] | None = None
     ) -> None:
-        options = self._options(threads)
-        for name, value in (entries or {}).items():
-            options.add_session_config_entry(name, value)
-        data = model if isinstance(model, bytes) else ir.to_proto(model).SerializeToString(deterministic=True)
-        self._session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        options = self._options(threads, entries)
+        serial = Serial(model) if isinstance(model, bytes) else serialised(model)
+        self._outside = outside_arrays(serial.outside)  # mapped: they must live as long as the session
+        self._session = open_session(serial.data, self._outside, options)
         self.inputs = tuple(
             InputSpec(spec.name, tuple(d if isinstance(d, int) else None for d in spec.shape))
             for spec in self._session.get_inputs()
         )
         self.outputs = tuple(str(spec.name) for spec in self._session.get_outputs())
 
-    def _options(self, threads: int) -> ort.SessionOptions:
+    def _options(self, threads: int, entries: Mapping[str, str] | None) -> ort.SessionOptions:
         """How every session runs."""
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what goes wrong is raised, and said by whoever catches it
-        return options
+        return session_options(threads, entries)
 
     def run(self, feeds: Feeds) -> dict[str, Array]:
         """All outputs for one set of inputs, exactly as given."""
@@ -78,14 +74,43 @@ class Session:
             yield part, {name: value[:kept] for name, value in outputs.items()}
 
 
+def serialised(model: ir.Model, outputs: Sequence[str] = ()) -> Serial:
+    """The model as bytes for ONNX Runtime; weights that lie in files are named, not read.
+
+    outputs: values of the main graph that are to be outputs, too. Raises ValueError where what lies in
+    memory does not fit into protobuf's 2 GB.
+    """
+    proto = ir.to_proto(model)
+    known = {info.name for info in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs if name not in known)
+    outside = list[Outside]()
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            held = model.graph.initializers[tensor.name].const_value
+            assert isinstance(held, ir.ExternalTensor)
+            if (place := _place(held, tensor.name)) is None:
+                tensor.CopyFrom(ir.to_proto(ir.Tensor(held.numpy(), held.dtype, name=tensor.name)))
+            else:
+                outside.append(place)
+    return Serial(proto.SerializeToString(deterministic=True), tuple(outside))
+
+
+def _place(tensor: ir.ExternalTensor, name: str) -> Outside | None:
+    """Where a weight lies; None for one that is small, or of a type that numpy has no name for."""
+    if tensor.nbytes < _OUTSIDE_FROM or tensor.dtype not in _PLAIN:
+        return None
+    shape = tuple(int(dim) for dim in tensor.shape.numpy())
+    return Outside(name, str(tensor.path), tensor.dtype.numpy().name, tensor.offset or 0, shape)
+
+
 class FrugalSession(Session):
     """A session whose second run takes no more memory than its first, for runs in several shapes.
 
     ONNX Runtime would plan one block for all that a run allocates, beside what it already holds.
     """
 
-    def _options(self, threads: int) -> ort.SessionOptions:
-        options = super()._options(threads)
+    def _options(self, threads: int, entries: Mapping[str, str] | None) -> ort.SessionOptions:
+        options = super()._options(threads, entries)
         options.enable_mem_pattern = False
         return options
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 
 from hwopt.errors import BadInput
-from hwopt.ir import model_bytes
-from hwopt.nodes import is_op, scalar
+from hwopt.guard.client import NotRun, inferred
+from hwopt.nodes import is_op
+from hwopt.shapes_run import run_for_shapes
 
 _SHAPE_DATA_UP_TO = 1024  # elements; larger constants cannot be shapes, axes or sizes
 
@@ -67,16 +66,18 @@ def infer_shapes(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]]) -
     """Shape and dtype of every tensor of the main graph, constants included, by name.
 
     onnx.shape_inference does it where it can; what it leaves open is read off one run of
-    ONNX Runtime on inputs of ones. Values that are no tensors, and those behind operators that
-    ONNX Runtime does not know, are absent. Raises BadInput for inputs that cannot be bound
-    (see bind_inputs) and for shapes that the model does not run with.
+    ONNX Runtime on inputs of ones. Values that are no tensors, texts (whose size in bytes nobody
+    knows), those behind operators that ONNX Runtime does not know, and those whose shapes hang on
+    what an input holds, where the model does not run on ones, are absent. Raises BadInput for inputs
+    that cannot be bound (see bind_inputs) and for sizes of free axes that the model does not run
+    with (hwopt.shapes_run).
     """
     bound = bind_inputs(model, input_shapes)
     known = _infer_statically(model, bound)
     missing = [name for name in _tensor_names(model) if name not in known]
-    if missing:
-        known |= _infer_by_running(model, bound, missing)
-    return known
+    found = run_for_shapes(model, bound, missing) if missing else {}
+    known |= {name: TensorInfo(shape, dtype) for name, (shape, dtype) in found.items()}
+    return {name: info for name, info in known.items() if info.dtype != ir.DataType.STRING}
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,10 @@ def _infer_statically(model: ir.Model, bound: Mapping[str, tuple[int, ...]]) -> 
 
 def _inferred(proto: onnx.ModelProto) -> dict[str, StaticInfo]:
     """What onnx.shape_inference says of each tensor whose rank it knows."""
-    graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
+    found = inferred(proto.SerializeToString())
+    if isinstance(found, NotRun):  # it gave up: a run may say more
+        return {}
+    graph = onnx.ModelProto.FromString(found).graph
     known = {
         tensor.name: StaticInfo(tuple(tensor.dims), ir.DataType(tensor.data_type))
         for tensor in graph.initializer
@@ -206,72 +210,3 @@ def _announced(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
     return ir.ExternalTensor(
         "absent", None, None, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
     )
-
-
-def _infer_by_running(
-    model: ir.Model, bound: Mapping[str, tuple[int, ...]], names: list[str]
-) -> dict[str, TensorInfo]:
-    """One run on constant inputs, with the open values added as outputs."""
-    session = _session_with_outputs(model, names)
-    if session is None:
-        return {}
-    inputs = [value for value in model.graph.inputs if value.name in bound]
-    problem: Exception | None = None
-    for number in _sample_numbers(inputs):
-        try:
-            results = session.run(names, {value.name: _filled(value, bound, number) for value in inputs})
-        except Exception as error:  # as a wrong shape does, or a number the model branches on
-            problem = error
-            continue
-        return {
-            name: TensorInfo(tuple(result.shape), ir.DataType.from_numpy(result.dtype))
-            for name, result in zip(names, results, strict=True)
-            if isinstance(result, np.ndarray)
-        }
-    text = " ".join(str(problem).split())[:300]
-    shapes = "; ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in bound.items())
-    raise BadInput(f"the model does not run with input shapes {shapes}: {text}")
-
-
-def _session_with_outputs(model: ir.Model, names: list[str]) -> ort.InferenceSession | None:
-    """The model with more outputs, unoptimised; None where ONNX Runtime does not know an operator."""
-    proto = onnx.ModelProto.FromString(model_bytes(model))
-    outputs = {info.name for info in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception:  # whatever ONNX Runtime throws: the values stay open
-        return None
-
-
-def _sample_numbers(inputs: list[ir.Value]) -> list[int]:
-    """What to fill the inputs with: numbers that the model itself compares an input with, then 1 and 0."""
-    integers = [value for value in inputs if value.dtype is not None and value.dtype.is_integer()]
-    compared = {number for value in integers for number in compared_numbers(value)}
-    return [*sorted(compared), 1, 0]
-
-
-def compared_numbers(value: ir.Value) -> set[int]:
-    """The constants that the model compares a value with: a sampling rate, say, that it branches on."""
-    return {
-        int(number)
-        for node in value.consumers()
-        if is_op(node, "Equal")
-        for operand in node.inputs
-        if (number := scalar(operand)) is not None
-    }
-
-
-def _filled(
-    value: ir.Value, bound: Mapping[str, tuple[int, ...]], number: int
-) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    """The number in an integer input; ones in a float input, whatever the number."""
-    dtype = value.dtype or ir.DataType.FLOAT
-    shape = bound[value.name or ""]
-    if dtype == ir.DataType.STRING:
-        return np.full(shape, "", dtype=object)
-    return np.full(shape, number if dtype.is_integer() else 1, dtype=dtype.numpy())

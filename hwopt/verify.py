@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
+from hwopt.gaps import EXACT_TOLERANCE, OWN_NOISE, Difference, compare, keep_worst, nudged
+from hwopt.guard.client import RUNTIME, Died, NotRun, Run, Serial, out_of_memory, runs
+from hwopt.guard.limits import memory_limit
 from hwopt.inputs import random_feeds
 from hwopt.ir import interface
 from hwopt.nodes import Array
-from hwopt.runtime import Session
+from hwopt.runtime import serialised
 from hwopt.trace import CheckFailed, Listeners, emit
 
-EXACT_TOLERANCE = 1e-4  # of the largest magnitude in the reference output
-# Where a model amplifies float rounding, no rewrite can be closer than the model is to itself.
-OWN_NOISE = 4.0
+__all__ = [
+    "BATCHES",
+    "EXACT_TOLERANCE",
+    "OWN_NOISE",
+    "Difference",
+    "Sample",
+    "compare",
+    "differences",
+    "differences_from",
+    "expected_of",
+    "nudged",
+    "require_exact",
+    "require_same_interface",
+]
 BATCHES = (1, 3)  # a rewrite that only holds for batch 1 shows at 3
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The largest difference of one output over all samples.
-
-    max_rel: over the output's largest magnitude. noise: how far, in the same measure, the
-    reference moves by itself when every input moves by one unit in its last place.
-    """
-
-    output: str
-    max_abs: float
-    max_rel: float
-    noise: float = 0.0
-
-    @property
-    def exact(self) -> bool:
-        """Whether float rounding explains the difference."""
-        return self.max_rel <= EXACT_TOLERANCE + OWN_NOISE * self.noise
 
 
 @dataclass(frozen=True)
@@ -63,69 +57,52 @@ def differences(
 def expected_of(
     model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> tuple[Sample, ...] | str:
-    """What the model gives on seeded inputs, for `differences_from`; a text: why it does not run."""
-    try:
-        session = Session(model)
-    except Exception as error:
-        return f"ONNX Runtime cannot load the model: {_line(error)}"
-    samples = list[Sample]()
-    for batch in BATCHES:
-        feeds = random_feeds(model, input_shapes, seed + batch, batch)
-        try:
-            outputs = session.run(feeds)
-        except Exception as error:
-            if batch > 1:
-                break  # not every model with a free batch axis runs at more than one sample
-            return f"ONNX Runtime cannot run the model: {_line(error)}"
-        noise = compare(outputs, session.run({name: nudged(array) for name, array in feeds.items()}))
-        samples.append(Sample(feeds, outputs, tuple(item.max_rel for item in noise)))
-    return tuple(samples)
+    """What the model gives on seeded inputs, for `differences_from`; a text: why it does not run.
+
+    It runs in the guard. Raises BadInput where ONNX Runtime does not live through it.
+    """
+    feeds = [random_feeds(model, input_shapes, seed + batch, batch) for batch in BATCHES]
+    moved = [{name: nudged(array) for name, array in one.items()} for one in feeds]
+    serial = serialised(model)
+    found = runs(serial, [*feeds, *moved])
+    if isinstance(found, NotRun):
+        return f"ONNX Runtime cannot load the model: {_affordable(found, serial).reason[:200]}"
+    first = found[0]
+    if isinstance(first, NotRun):
+        return f"ONNX Runtime cannot run the model: {_affordable(first, serial).reason[:200]}"
+    whole = zip(feeds, found[: len(feeds)], found[len(feeds) :], strict=True)
+    # Not every model with a free batch axis runs at more than one sample.
+    return tuple(_sample(given, came, again) for given, came, again in whole if not isinstance(came, NotRun))
+
+
+def _sample(feeds: Mapping[str, Array], outputs: Mapping[str, Array], moved: Run) -> Sample:
+    """moved: what came of nudged feeds; no noise is known where that did not run."""
+    noise = [] if isinstance(moved, NotRun) else compare(outputs, moved)
+    return Sample(feeds, outputs, tuple(item.max_rel for item in noise) or (0.0,) * len(outputs))
+
+
+def _affordable(found: NotRun, serial: Serial) -> NotRun:
+    """A refusal that is not one of memory."""
+    if found.memory:
+        raise Died(out_of_memory(RUNTIME, memory_limit(serial.size)))
+    return found
 
 
 def differences_from(samples: Sequence[Sample], two: ir.Model) -> tuple[Difference, ...]:
-    """The largest difference of each output of another model. Raises where it does not run."""
-    other = Session(two)
+    """The largest difference of each output of another model, run in the guard.
+
+    Raises RewriteFailed where it does not run.
+    """
+    try:
+        found = runs(serialised(two), [sample.feeds for sample in samples])
+    except Died as error:
+        raise RewriteFailed(f"the result cannot be verified: {error.what}") from None
     worst: dict[str, Difference] = {}
-    for sample in samples:
-        found = compare(sample.outputs, other.run(sample.feeds))
-        _keep_worst(worst, [replace(d, noise=n) for d, n in zip(found, sample.noise, strict=True)])
+    for sample, one in zip(samples, [found] if isinstance(found, NotRun) else found, strict=False):
+        if isinstance(one, NotRun):
+            raise RewriteFailed(f"the result does not run: {one.reason[:200]}")
+        keep_worst(worst, compare(sample.outputs, one), sample.noise)
     return tuple(worst.values())
-
-
-def nudged(array: Array) -> Array:
-    """The same inputs, each moved by one unit in its last place."""
-    floating = np.issubdtype(array.dtype, np.floating)
-    return np.asarray(np.nextafter(array, np.asarray(np.inf, array.dtype))) if floating else array
-
-
-def _keep_worst(worst: dict[str, Difference], found: Sequence[Difference]) -> None:
-    for item in found:
-        if item.output not in worst or worst[item.output].max_rel < item.max_rel:
-            worst[item.output] = item
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> list[Difference]:
-    """Differences by output. Equal infinities and NaN in the same place count as equal."""
-    return [_difference(name, np.asarray(expected[name]), np.asarray(actual[name])) for name in expected]
-
-
-def _difference(name: str, expected: Array, actual: Array) -> Difference:
-    if expected.shape != actual.shape or expected.dtype != actual.dtype:
-        return Difference(name, float("inf"), float("inf"))
-    if not np.issubdtype(expected.dtype, np.floating):
-        same = bool(np.array_equal(expected, actual))
-        return Difference(name, 0.0 if same else float("inf"), 0.0 if same else float("inf"))
-    left, right = expected.astype(np.float64), actual.astype(np.float64)
-    alike = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore"):  # infinity minus infinity is settled by `alike`
-        gap = np.where(alike, 0.0, np.abs(left - right))
-    largest = float(np.nanmax(np.abs(np.where(np.isfinite(left), left, 0.0)), initial=0.0))
-    worst = float(np.max(np.nan_to_num(gap, nan=np.inf, posinf=np.inf), initial=0.0))
-    return Difference(name, worst, worst / largest if largest else worst)
 
 
 def require_exact(found: tuple[Difference, ...] | str, what: str, listeners: Listeners = ()) -> None:

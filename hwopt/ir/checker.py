@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
-from onnx.shape_inference import InferenceError
-
 from hwopt.errors import BadInput
+from hwopt.guard.client import Died, checked
 
 CHECK_FAILED = "hwopt.check_failed"  # key in graph.meta: why the input did not pass the full check
+_NOT_ITS_FAULT = ("No Op registered", "No opset import")
 
 
 def check_file(path: Path) -> str | None:
-    """Runs the full check on a file; returns the objection that does not keep the model from running.
+    """Runs the full check on a file, in the guard; returns the objection that does not keep the model
+    from running.
 
     That is: shape inference gave up, or an operator is unknown to this onnx package. Raises
-    BadInput for a model that breaks the standard's structure.
+    BadInput for a model that breaks the standard's structure, or that the checker does not live through.
     """
     try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except InferenceError as error:
-        return one_line(error)
-    except Exception as error:  # ValidationError, or whatever the C++ side throws
-        text = one_line(error)
-        if "No Op registered" in text or "No opset import" in text:
-            return text
-        raise BadInput(f"{path} is not a valid ONNX model: {text}") from None
-    return None
+        refusal = checked(path)
+    except Died as error:
+        raise Died(error.what, str(path)) from None
+    if refusal is None:
+        return None
+    text = shortened(refusal.reason or refusal.kind)
+    if refusal.kind == "InferenceError" or any(words in text for words in _NOT_ITS_FAULT):
+        return text
+    raise BadInput(f"{path} is not a valid ONNX model: {text}")
 
 
 def one_line(error: Exception) -> str:
     """The error's text without line breaks, shortened."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return shortened(" ".join(str(error).split()) or type(error).__name__)
+
+
+def shortened(text: str) -> str:
+    """At most 300 characters of an error's text."""
     return text if len(text) <= 300 else text[:297] + "..."

@@ -32,6 +32,7 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO
 
+from hwopt.guard.limits import SWITCH as GUARD
 from hwopt.janitor import group_gone, watch_group
 from hwopt.oracles.protocol import Progress
 from hwopt.scratch import temporary_folder
@@ -264,6 +265,7 @@ class _Worker:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder.name),
+            GUARD: "off",  # it is a process of its own already
         }
         process = subprocess.Popen(
             [sys.executable, "-m", "hwopt.oracles.workers", self.function],

@@ -145,7 +145,7 @@ def test_a_model_that_onnx_runtime_does_not_take_has_a_line_that_shows_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     error = failed(monkeypatch, "no model")
-    assert isinstance(error, InternalError)
+    assert isinstance(error, RewriteFailed)
     assert facts(error)["reproduce"].startswith("hwopt optimize ")
     assert facts(error)["reproduce_tried"] is True
 

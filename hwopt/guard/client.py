@@ -1,0 +1,221 @@
+"""The parent's side: hands jobs to the one worker of this process and says how they ended.
+
+    checked(path)               -> None, or what the checker raised
+    inferred(model)             -> the model with the shapes of its values
+    runs(model, sets_of_feeds)  -> what comes out, or why ONNX Runtime could not
+
+Each raises `Died` where the worker did not live to answer, or ran out of its memory or time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwopt.errors import BadInput
+from hwopt.guard.limits import MEMORY, SECONDS, gigabytes, memory_limit, switched_off, time_limit
+from hwopt.guard.messages import Array, Head, dtype_of, pack, pack_arrays, unpack, unpack_arrays
+from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
+from hwopt.sessions import Outside
+
+_JOBS = "hwopt.guard.worker:answer"
+_HOURS = 1e6  # seconds; the worker's own clock is the one that counts
+CHECKER, RUNTIME, INFERENCE = "the ONNX checker", "ONNX Runtime", "ONNX shape inference"
+
+
+class Died(BadInput):
+    """Native code did not live through a model: the input's fault, where nobody says otherwise.
+
+    what: happened, without the model's name.
+    """
+
+    def __init__(self, what: str, model: str = "the model") -> None:
+        super().__init__(f"{model}: {what}")
+        self.what = what
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """Why native code refused, in its own words. kind: the exception's class. memory: it ran out of what
+    it may have.
+    """
+
+    reason: str
+    kind: str = ""
+    memory: bool = False
+
+
+Run = dict[str, Array] | NotRun
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What kind of tensor came out of a run."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
+@dataclass(frozen=True)
+class Serial:
+    """A model as bytes. outside: its weights that stay in files (`hwopt.runtime.serialised`)."""
+
+    data: bytes
+    outside: tuple[Outside, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the model, weights in files included."""
+        return len(self.data) + sum(place.nbytes for place in self.outside)
+
+
+def checked(path: Path) -> NotRun | None:
+    """onnx.checker's full check of a file; None where it passes."""
+    head: Head = {"job": "check", "path": str(path), "folder": str(Path.cwd())}
+    size = path.stat().st_size
+    reply, _ = _ask(head, [], size, CHECKER)
+    return _affordable(_refusal(reply), CHECKER, size)
+
+
+def inferred(model: bytes) -> bytes | NotRun:
+    """The model as onnx.shape_inference leaves it (with data propagation)."""
+    reply, blocks = _ask({"job": "infer"}, [model], len(model), INFERENCE)
+    return _affordable(_refusal(reply), INFERENCE, len(model)) or bytes(blocks[0])
+
+
+def runs(model: Serial, sets: Sequence[Mapping[str, Array]]) -> list[Run] | NotRun:
+    """All outputs for each set of feeds, by ONNX Runtime; NotRun alone where it cannot load the model."""
+    found = _run(model, sets, shapes=False)
+    if isinstance(found, NotRun):
+        return found
+    answers, blocks = found
+    return [_refusal(one) or unpack_arrays(one["arrays"], blocks) for one in answers]
+
+
+def run_shapes(model: Serial, feeds: Mapping[str, Array]) -> dict[str, Outcome] | NotRun | None:
+    """Shape and dtype of what comes out of one run, node by node as they stand.
+
+    NotRun: it does not run on these feeds. None: ONNX Runtime cannot load the model.
+    """
+    found = _run(model, [feeds], shapes=True)
+    if isinstance(found, NotRun):
+        return None
+    answer = found[0][0]
+    return _refusal(answer) or dict(map(_outcome, _heads(answer["shapes"])))
+
+
+def _outcome(item: Head) -> tuple[str, Outcome]:
+    shape = item["shape"]
+    assert isinstance(shape, list)
+    return str(item["name"]), Outcome(tuple(shape), dtype_of(str(item["dtype"])))
+
+
+def warm() -> None:
+    """Starts the worker in the background, while this process does something else."""
+    if not switched_off():
+        threading.Thread(target=_greet, daemon=True).start()
+
+
+def _run(
+    model: Serial, sets: Sequence[Mapping[str, Array]], shapes: bool
+) -> tuple[list[Head], list[memoryview]] | NotRun:
+    blocks: list[bytes | memoryview] = [model.data]
+    described = [pack_arrays(feeds, blocks) for feeds in sets]
+    head: Head = {"job": "run", "sets": described, "outside": [asdict(place) for place in model.outside],
+                  "shapes": shapes}  # fmt: skip
+    reply, found = _ask(head, blocks, model.size, RUNTIME)
+    if "load" in reply:
+        return _refusal(_heads([reply["load"]])[0]) or NotRun("")
+    return _heads(reply["answers"]), found
+
+
+def _heads(value: object) -> list[Head]:
+    assert isinstance(value, list)
+    return value
+
+
+def _refusal(reply: Head) -> NotRun | None:
+    if "error" not in reply:
+        return None
+    return NotRun(str(reply["error"]), str(reply["type"]), bool(reply["memory"]))
+
+
+def _affordable(found: NotRun | None, who: str, size: int) -> NotRun | None:
+    """A refusal that is not one of memory."""
+    if found is not None and found.memory:
+        raise Died(out_of_memory(who, memory_limit(size)))
+    return found
+
+
+def _greet() -> None:
+    with contextlib.suppress(BadInput):  # the first job will say it again
+        _ask({"job": "hello"}, [], 0, RUNTIME)
+
+
+def _ask(
+    head: Head, blocks: Sequence[bytes | memoryview], size: int, who: str
+) -> tuple[Head, list[memoryview]]:
+    """The worker's answer. who: whose code it is. Raises Died where there is none."""
+    if switched_off():
+        return _here(head, blocks)
+    memory, seconds = memory_limit(size), time_limit()
+    result = _WORKER.run(pack({**head, "memory": memory, "seconds": seconds}, blocks))
+    if isinstance(result, bytes):
+        return unpack(result)
+    raise Died(_ending(result, who, memory, seconds))
+
+
+def _here(head: Head, blocks: Sequence[bytes | memoryview]) -> tuple[Head, list[memoryview]]:
+    """The job in this process."""
+    from hwopt.guard.worker import done
+
+    out = list[bytes | memoryview]()
+    reply = done(head, [memoryview(block) for block in blocks], out)
+    return reply, [memoryview(block) for block in out]
+
+
+def _ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> str:
+    reason = result.reason if isinstance(result, Crash) else ""
+    if isinstance(result, Timeout) or "SIGALRM" in reason:
+        return f"{who} does not finish in {seconds:g} s: if it is only slow, allow more with {SECONDS}="
+    if "SIGKILL" in reason:
+        return out_of_memory(who, memory)
+    if reason.startswith("worker did not start"):
+        return f"{who} runs in a process of its own, and that did not start ({reason}): free some memory"
+    if not reason.startswith("worker "):
+        raise RuntimeError(f"the guard's worker failed: {reason}")  # its own code, not the model's
+    how = reason.removeprefix("worker was ").removeprefix("worker ")
+    return f"{who} crashes on it ({how}): the file is damaged, or was made to do that; export it again"
+
+
+def out_of_memory(who: str, memory: int) -> str:
+    """What to say where native code wants more memory than it may have."""
+    return (
+        f"{who} needs more than {gigabytes(memory)} for it: if it is honest, allow more with {MEMORY}=, "
+        "or give smaller sizes with --input-shape"
+    )
+
+
+class _Worker:
+    """The one worker of this process; jobs wait for each other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: WorkerPool | None = None
+        self._owner = 0
+
+    def run(self, message: bytes) -> Result:
+        """The answer to one job."""
+        with self._lock:
+            if self._pool is None or self._owner != os.getpid():  # after a fork it is the parent's
+                self._pool, self._owner = WorkerPool(_JOBS, workers=1, timeout_s=_HOURS), os.getpid()
+            return self._pool.run([message])[0]
+
+
+_WORKER = _Worker()
