@@ -16,7 +16,8 @@ import onnxruntime as ort
 
 from hwopt.guard.client import Serial
 from hwopt.nodes import Array
-from hwopt.sessions import THREADS, Outside, open_session, outside_arrays, session_options
+from hwopt.sessions import THREADS as THREADS
+from hwopt.sessions import Outside, open_session, outside_arrays, session_options
 
 BATCH = 10
 _OUTSIDE_FROM = 4096  # bytes; ONNX Runtime reads smaller constants while it loads: shapes, axes

@@ -203,9 +203,10 @@ def out_of_memory(who: str, memory: int) -> str:
 
 
 class _Worker:
-    """The one worker of this process; jobs wait for each other."""
+    """The one worker of this process; jobs wait for each other. jobs: "module:function" that does them."""
 
-    def __init__(self) -> None:
+    def __init__(self, jobs: str) -> None:
+        self._jobs = jobs
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = None
         self._owner = 0
@@ -214,8 +215,14 @@ class _Worker:
         """The answer to one job."""
         with self._lock:
             if self._pool is None or self._owner != os.getpid():  # after a fork it is the parent's
-                self._pool, self._owner = WorkerPool(_JOBS, workers=1, timeout_s=_HOURS), os.getpid()
+                self._pool, self._owner = WorkerPool(self._jobs, 1, _HOURS), os.getpid()
             return self._pool.run([message])[0]
 
+    def close(self) -> None:
+        """Ends it; the next job starts another."""
+        with self._lock:
+            if self._pool is not None and self._owner == os.getpid():
+                self._pool.close()
 
-_WORKER = _Worker()
+
+_WORKER = _Worker(_JOBS)
