@@ -14,10 +14,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from hwopt.target import Target
+from hwopt.weight_sample import sample_of, some_channels
 
 UNREAD = "unread"  # the pattern word where the target's price does not depend on values
 _PRECISION_BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
-_SAMPLED = 1 << 18  # values read of one tensor: whole output channels, evenly spaced
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 _DENSE = 0.3  # up to this share of zeros (rounding makes some) nobody calls a tensor sparse
 _BLOCK = 4
 
@@ -56,7 +57,7 @@ def describe(tensor: ir.TensorProtocol, axis: int, target: Target) -> WeightDesc
     known = _cache.get(key)
     if known is not None and known[0]() is tensor:
         return known[1]
-    result = describe_array(np.asarray(tensor.numpy()), axis, target.precision)
+    result = _described(tensor, axis, target.precision)
     _cache[key] = (weakref.ref(tensor, lambda _: _cache.pop(key, None)), result)
     return result
 
@@ -68,11 +69,25 @@ def unread(elements: int, target: Target) -> WeightDescriptor:
 
 def describe_array(weight: npt.NDArray[np.generic], axis: int, precision: str) -> WeightDescriptor:
     """The descriptor of weights, quantised symmetrically per output channel where precision is int8."""
-    elements = int(weight.size)
-    if elements == 0 or not np.issubdtype(weight.dtype, np.floating):
-        return WeightDescriptor(elements, 0.0, "dense", 0, elements * _PRECISION_BYTES[precision])
-    channels = np.moveaxis(weight, axis, 0)
-    sample = _quantised(_some_channels(channels), precision)
+    if weight.size == 0 or not np.issubdtype(weight.dtype, np.floating):
+        return _plain(int(weight.size), precision)
+    return _of_sample(some_channels(np.moveaxis(weight, axis, 0)), int(weight.size), precision)
+
+
+def _described(tensor: ir.TensorProtocol, axis: int, precision: str) -> WeightDescriptor:
+    """The same for a tensor, of which no more is read than a sample of its channels."""
+    elements = int(tensor.size)
+    if elements == 0 or tensor.dtype not in _FLOATS:
+        return _plain(elements, precision)
+    return _of_sample(sample_of(tensor, axis), elements, precision)
+
+
+def _plain(elements: int, precision: str) -> WeightDescriptor:
+    return WeightDescriptor(elements, 0.0, "dense", 0, elements * _PRECISION_BYTES[precision])
+
+
+def _of_sample(channels: npt.NDArray[np.generic], elements: int, precision: str) -> WeightDescriptor:
+    sample = _quantised(channels, precision)
     values, counts = np.unique(sample, return_counts=True)
     zeros = float(counts[values == 0.0].sum()) / sample.size
     bits = 8.0 * _PRECISION_BYTES[precision]
@@ -85,11 +100,6 @@ def describe_array(weight: npt.NDArray[np.generic], axis: int, precision: str) -
         distinct=len(values),
         encoded_bytes=round(elements * round(bits, 2) / 8.0),
     )
-
-
-def _some_channels(channels: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    step = max(1, -(-channels.size // _SAMPLED))
-    return channels[::step]
 
 
 def _quantised(channels: npt.NDArray[np.generic], precision: str) -> Quantised:

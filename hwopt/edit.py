@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from hwopt.ir.external import EMBEDDED_BYTES, EXTERNAL
+from hwopt.ir.stored import stored_array
 from hwopt.nodes import is_op
 
 _RESERVED = "hwopt.names"  # in graph.meta, which survives clones
@@ -97,10 +99,16 @@ def _names(graph: ir.Graph) -> set[str]:
 
 
 def add_constant(graph: ir.Graph, array: npt.NDArray[np.generic], hint: str) -> ir.Value:
-    """A new initializer with this data under a fresh name."""
+    """A new initializer with this data under a fresh name.
+
+    In a model that came with external data its bytes go to a temporary file, too, so that a model larger
+    than the memory can be rewritten layer by layer (`hwopt.ir.stored`).
+    """
     name = fresh_name(graph, hint)
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    value = ir.val(name, const_value=ir.tensor(contiguous, name=name))
+    large = EXTERNAL in graph.meta and array.nbytes > EMBEDDED_BYTES
+    tensor = stored_array(contiguous, name) if large else ir.tensor(contiguous, name=name)
+    value = ir.val(name, const_value=tensor)
     graph.register_initializer(value)
     return value
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -119,33 +120,45 @@ def single_consumer(value: ir.Value) -> ir.Node | None:
 
 @dataclass(frozen=True)
 class Conv:
-    """A Conv node whose weight is constant, read once.
+    """A Conv node whose weight is constant. Its numbers are read when they are asked for, and once.
 
-    weight: [out, in / group, *kernel]; bias: [out], zeros where the node has none.
-    pads: (top, left, bottom, right) as ONNX orders them: begins, then ends.
+    shape: of the weight. pads: (top, left, bottom, right) as ONNX orders them: begins, then ends.
     """
 
     node: ir.Node
-    weight: FloatArray
-    bias: FloatArray
+    tensor: ir.TensorProtocol
+    bias_tensor: ir.TensorProtocol | None
+    shape: tuple[int, ...]
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
     pads: tuple[int, ...]
     dilations: tuple[int, ...]
     group: int
 
+    @cached_property
+    def weight(self) -> FloatArray:
+        """[out, in / group, *kernel]."""
+        return np.asarray(self.tensor.numpy(), np.float32)
+
+    @cached_property
+    def bias(self) -> FloatArray:
+        """[out], zeros where the node has none."""
+        if self.bias_tensor is None:
+            return np.zeros(self.out_channels, np.float32)
+        return np.asarray(self.bias_tensor.numpy(), np.float32)
+
     @property
     def out_channels(self) -> int:
-        return int(self.weight.shape[0])
+        return self.shape[0]
 
     @property
     def in_channels(self) -> int:
-        return int(self.weight.shape[1]) * self.group
+        return self.shape[1] * self.group
 
     @property
     def depthwise(self) -> bool:
         """One input channel per group. A convolution with one output channel is not depthwise."""
-        return self.group > 1 and self.weight.shape[1] == 1 and self.out_channels == self.group
+        return self.group > 1 and self.shape[1] == 1 and self.out_channels == self.group
 
     @property
     def pointwise(self) -> bool:
@@ -172,18 +185,20 @@ def as_conv(node: ir.Node | None) -> Conv | None:
     """
     if node is None or not is_op(node, "Conv"):
         return None
-    weight = constant_array(node.inputs[1])
+    weight = constant(node.inputs[1])
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    bias = constant_array(node.inputs[2]) if has_bias else None
-    if weight is None or weight.dtype != np.float32 or weight.ndim != 4 or (has_bias and bias is None):
+    bias = constant(node.inputs[2]) if has_bias else None
+    if weight is None or weight.dtype != ir.DataType.FLOAT or (has_bias and bias is None):
         return None
-    if attr_string(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+    shape = dims_of(weight)
+    if len(shape) != 4 or attr_string(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         return None
     return Conv(
         node=node,
-        weight=weight.astype(np.float32, copy=False),
-        bias=np.zeros(weight.shape[0], np.float32) if bias is None else bias.astype(np.float32, copy=False),
-        kernel=tuple(int(k) for k in weight.shape[2:]),
+        tensor=weight,
+        bias_tensor=bias,
+        shape=shape,
+        kernel=shape[2:],
         strides=attr_ints(node, "strides", (1, 1)),
         pads=attr_ints(node, "pads", (0, 0, 0, 0)),
         dilations=attr_ints(node, "dilations", (1, 1)),

@@ -14,10 +14,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
 
-import numpy as np
 import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
+from hwopt.ir.stored import fingerprint
 from hwopt.nodes import constant, is_op, label
 
 _PLACE = "hwopt.place"
@@ -168,5 +168,5 @@ def _weights_digest(node: ir.Node) -> str:
     for value in node.inputs:
         tensor = constant(value)
         if tensor is not None and tensor.dtype != ir.DataType.STRING:
-            parts.append(hashlib.sha256(np.ascontiguousarray(tensor.numpy()).tobytes()).hexdigest())
+            parts.append(fingerprint(tensor))
     return _digest(parts)

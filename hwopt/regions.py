@@ -13,6 +13,7 @@ import onnx_ir as ir
 from hwopt.channels import open_boundary
 from hwopt.choice import Rank, Value, in_order, rank
 from hwopt.errors import RewriteFailed
+from hwopt.ir.external import EXTERNAL
 from hwopt.nodes import constant
 from hwopt.rewrite import rewrite
 from hwopt.shapes import TensorInfo
@@ -27,6 +28,8 @@ def cut_out(model: ir.Model, nodes: Collection[ir.Node], shapes: Mapping[str, Te
     graph = ir.convenience.extract(model.graph, list(_sources(inside)), list(_sinks(inside)))
     region = ir.Model(graph, ir_version=model.ir_version or 8)
     graph.opset_imports.update(model.graph.opset_imports)
+    if EXTERNAL in model.graph.meta:
+        graph.meta[EXTERNAL] = model.graph.meta[EXTERNAL]
     for value in (*graph.inputs, *graph.outputs):
         open_boundary(value)
     for value in _values(graph):

@@ -21,7 +21,7 @@ from hwopt.cost.model import CostModel
 from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
-from hwopt.ir import load_model, model_bytes, model_sha256
+from hwopt.ir import load_model, model_bytes, model_identity
 from hwopt.ir.load import old_opset
 from hwopt.metric import UserMetric
 from hwopt.oracles.cache import Cache, measure_cached
@@ -147,7 +147,8 @@ def _model(model: ModelLike) -> tuple[str, ir.Model, str]:
     if isinstance(model, ir.Model):
         return "", model, sha256(model_bytes(model)).hexdigest()
     path = Path(model)
-    return str(path), load_model(path), model_sha256(path)
+    loaded = load_model(path)
+    return str(path), loaded, model_identity(path, loaded)
 
 
 def _require_precision(precision: str, model: ir.Model, target: Target) -> None:

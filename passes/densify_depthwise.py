@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -52,9 +53,9 @@ class DensifyDepthwise(Pass):
 
 def why_not(conv: Conv) -> str:
     """The reason why a grouped convolution is left alone; empty where it can be made dense."""
-    if conv.weight.shape[1] != 1:
-        return f"{conv.weight.shape[1]} input channels per group: grouped, not depthwise"
-    elements = conv.weight.size * conv.in_channels
+    if conv.shape[1] != 1:
+        return f"{conv.shape[1]} input channels per group: grouped, not depthwise"
+    elements = prod(conv.shape) * conv.in_channels
     if elements > LARGEST_WEIGHT:
         return f"its dense weight would have {elements:,} elements (limit {LARGEST_WEIGHT:,})"
     return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import prod
 
 import onnx_ir as ir
 
@@ -98,7 +99,7 @@ def why_not(block: InvertedBottleneck) -> str:
         return f"its depthwise convolution is dilated by {list(conv.dilations)}"
     if activation is not None and activation.activation.kind not in FITTED:
         return f"no fit is known behind the activation {activation.activation.kind}"
-    elements = conv.weight.size * block.project.out_channels
+    elements = prod(conv.shape) * block.project.out_channels
     if elements > LARGEST_WEIGHT:
         return f"its dense weight would have {elements:,} elements (limit {LARGEST_WEIGHT:,})"
     return ""

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.canonical.affine import SAME, Affine, Vector, affine_input, read_affine
-from hwopt.canonical.anchors import Anchor, read_anchor, unpadded
+from hwopt.canonical.affine import SAME, Affine, affine_input, read_affine
+from hwopt.canonical.anchors import Anchor, Folded, read_anchor, unpadded
 from hwopt.canonical.common import Fold, View, bypass, required, sole_reader, take_over, why_not_alone
 from hwopt.edit import add_constant, fresh_name, insert_node
 from hwopt.nodes import is_op
@@ -135,7 +135,7 @@ def _rule_before(anchors: Sequence[Anchor], chain: Sequence[ir.Node], opset: int
             return affine
         if is_op(anchor.node, "Gemm") and not unpadded(anchor.node):
             return "the Gemm reads its input transposed"
-        if not anchor.fits(*anchor.preceded_by(affine)):
+        if not anchor.fits(anchor.preceded_by(affine)):
             return "the folded weights are not finite"
         shifted = shifted or (bool(affine.shift.any()) and not unpadded(anchor.node))
         scalable = scalable and bool(np.all(affine.scale != 0))
@@ -144,13 +144,13 @@ def _rule_before(anchors: Sequence[Anchor], chain: Sequence[ir.Node], opset: int
     return SCALE if scalable else "a padded operator after it would miss at its border what is added"
 
 
-def _after(anchor: Anchor, chain: Sequence[ir.Node], opset: int) -> tuple[Vector, Vector] | str:
+def _after(anchor: Anchor, chain: Sequence[ir.Node], opset: int) -> Folded | str:
     """The anchor's new weight and bias, or the reason why the chain cannot be absorbed."""
     affine = _compose(chain, anchor.rank, anchor.out_channels, opset)
     if isinstance(affine, str):
         return affine
     weights = anchor.followed_by(affine)
-    return weights if anchor.fits(*weights) else "the folded weights are not finite"
+    return weights if anchor.fits(weights) else "the folded weights are not finite"
 
 
 def _compose(chain: Sequence[ir.Node], rank: int, channels: int, opset: int) -> Affine | str:
@@ -177,7 +177,7 @@ def apply_after(model: ir.Model, fold: Fold) -> None:
     _require_joined(node.outputs[0], chain, AFTER)
     weights = required(why_not_alone(node.outputs[0]) or _after(anchor, chain, opset), AFTER, node)
     take_over(model.graph, chain, chain[-1].outputs[0], node.outputs[0])
-    anchor.store(*weights)
+    anchor.store(weights)
 
 
 def apply_before(model: ir.Model, fold: Fold) -> None:
@@ -185,8 +185,8 @@ def apply_before(model: ir.Model, fold: Fold) -> None:
     anchors, chain, x = _before(model, fold)
     weights = [anchor.preceded_by(_affine(anchor, chain, model)) for anchor in anchors]
     bypass(model.graph, chain, chain[-1].outputs[0], x)
-    for anchor, (weight, bias) in zip(anchors, weights, strict=True):
-        anchor.store(weight, bias)
+    for anchor, folded in zip(anchors, weights, strict=True):
+        anchor.store(folded)
 
 
 def apply_scale(model: ir.Model, fold: Fold) -> None:
@@ -197,14 +197,14 @@ def apply_scale(model: ir.Model, fold: Fold) -> None:
     add = _insert_shift(model.graph, chain, x, anchors[0], affine)
     bypass(model.graph, chain, chain[-1].outputs[0], add.outputs[0])
     for anchor in anchors:
-        anchor.store(*anchor.preceded_by(scale))
+        anchor.store(anchor.preceded_by(scale))
 
 
 def _insert_shift(
     graph: ir.Graph, chain: Sequence[ir.Node], x: ir.Value, anchor: Anchor, affine: Affine
 ) -> ir.Node:
     """x + shift / scale, where the chain ends."""
-    shift = (affine.shift / affine.scale).astype(anchor.stored.dtype)
+    shift = (affine.shift / affine.scale).astype(anchor.dtype)
     if shift.size > 1:
         shift = shift.reshape(-1, *[1] * (anchor.rank - 2))
     name = fresh_name(graph, f"{chain[-1].outputs[0].name}.shifted")

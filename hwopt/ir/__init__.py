@@ -1,7 +1,7 @@
 """The only door to ONNX files: everything that reads or writes one goes through here."""
 
 from hwopt.ir.interface import Interface, Port, interface
-from hwopt.ir.load import load_model, model_sha256
+from hwopt.ir.load import load_model, model_identity, model_sha256
 from hwopt.ir.save import Saved, model_bytes, save_model
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "interface",
     "load_model",
     "model_bytes",
+    "model_identity",
     "model_sha256",
     "save_model",
 ]

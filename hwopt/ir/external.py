@@ -1,68 +1,192 @@
-"""External tensor data: into memory on load, never from outside the model's folder; out again on save."""
+"""External tensor data: checked on load and left where it is; out again on save (`hwopt.ir.out`).
+
+A tensor of up to `EMBEDDED_BYTES` comes into memory, for it may be a shape or an axis that decides what
+operators do. A larger one stays in its file (`hwopt.ir.stored`): nothing of it is read until somebody asks.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput
+from hwopt.ir.stored import DataFile, FileTensor, Reading, bits_of, sampled
 
 EXTERNAL = "hwopt.external_data"  # key in graph.meta: some weights came out of files of their own
+EMBEDDED_BYTES = 16 << 10
 
 
-def embed_external_data(proto: onnx.ModelProto, folder: Path) -> bool:
-    """Moves every external tensor into the proto, in place; returns whether there was any.
+@dataclass(frozen=True)
+class External:
+    """What is kept of a model's external data, under EXTERNAL. digest: see `ExternalData.digest`."""
 
-    Raises BadInput for a file that is missing, too short, or outside the folder (absolute
-    path, `..`, or a symlink that leaves).
+    files: tuple[str, ...]
+    digest: str
+
+
+class ExternalData:
+    """The files beside a model that hold its weights, each looked at once.
+
+    folder: the model's. Nothing outside of it is opened.
     """
-    found = False
-    for tensor in _tensors(proto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            tensor.raw_data = _read(tensor, folder)
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
-            found = True
-    return found
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files: dict[str, DataFile] = {}
+        self._digest = hashlib.sha256()
 
-def move_out(proto: onnx.ModelProto, path: Path, from_bytes: int) -> None:
-    """Writes every tensor of at least `from_bytes` to one file and refers to it, in place."""
-    with path.open("wb") as file:
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    @property
+    def found(self) -> External:
+        """What was found.
+
+        digest: a SHA-256 of what the files hold for this model: every tensor that was embedded in full, and
+        of a larger one `sampled`, so that a model of many gigabytes is known by some megabytes of it. Who
+        trains a model changes every weight; who changes a few numbers by hand that lie between the samples
+        has a file that counts as the same, and a plan for one is carried out, and verified, on the other.
+        """
+        files = {file.path for file in self._files.values()}
+        return External(tuple(sorted(files)), self._digest.hexdigest())
+
+    def embed_small(self, proto: onnx.ModelProto) -> None:
+        """Checks every external tensor of a model, and moves those into the proto that are small.
+
+        Raises BadInput for a file that is missing, too short, no regular file or outside the folder
+        (absolute path, `..`, or a link that leaves).
+        """
         for tensor in _tensors(proto):
-            if tensor.data_type == onnx.TensorProto.STRING:
-                continue
-            data = ir.serde.TensorProtoTensor(tensor).tobytes()  # whichever field held it
-            if len(data) < from_bytes:
-                continue
-            offset = file.tell()
-            file.write(data)
-            _refer(tensor, path.name, offset, len(data))
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                file, offset, length = self._place(tensor)
+                if length <= EMBEDDED_BYTES:
+                    self._embed(tensor, file, offset, length)
+                else:
+                    self._sample(file, offset, length)
+        for tensor in _always_whole(proto):
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                self._embed(tensor, *self._place(tensor))
+
+    def bind(self, model: ir.Model) -> None:
+        """Every tensor of the model that is left in a file becomes one that is read when asked for."""
+        for graph in model.graphs():
+            for value in graph.initializers.values():
+                if isinstance(value.const_value, ir.ExternalTensor):
+                    value.const_value = self._stored(value.const_value)
+            for node in graph:
+                self._bind_attributes(node)
+
+    def _bind_attributes(self, node: ir.Node) -> None:
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                node.attributes[name] = ir.AttrTensor(name, self._stored(attribute.value))
+            elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
+                found = [self._stored(t) if isinstance(t, ir.ExternalTensor) else t for t in attribute.value]
+                node.attributes[name] = ir.AttrTensors(name, found)
+
+    def _stored(self, tensor: ir.ExternalTensor) -> FileTensor:
+        file = self._files[str(tensor.location)]
+        bound = FileTensor(file, tensor.offset or 0, tensor.dtype, tensor.shape, tensor.name)
+        bound.doc_string = tensor.doc_string
+        bound.metadata_props.update(tensor.metadata_props)
+        return bound
+
+    def _place(self, tensor: onnx.TensorProto) -> tuple[DataFile, int, int]:
+        """Where a tensor's bytes lie, once it is certain that they are there."""
+        fields = {entry.key: entry.value for entry in tensor.external_data}
+        location, needed = fields.get("location", ""), _bytes_of(tensor)
+        file = self._file(location, tensor.name)
+        try:
+            offset = int(fields.get("offset") or 0)
+            length = int(fields["length"]) if "length" in fields else needed
+        except ValueError:
+            offset = length = -1
+        if offset < 0 or length < 0:
+            raise BadInput(f"tensor '{tensor.name}': external data {file.path} has no such place: {fields}")
+        if length != needed:
+            raise BadInput(
+                f"tensor '{tensor.name}': its shape needs {needed} bytes, its external data {file.path} "
+                f"is said to be {length}"
+            )
+        if offset + length > file.size:
+            raise BadInput(
+                f"tensor '{tensor.name}': external data {file.path} is too short: "
+                f"{length} bytes expected at {offset}, {max(file.size - offset, 0)} found"
+            )
+        return file, offset, length
+
+    def _embed(self, tensor: onnx.TensorProto, file: DataFile, offset: int, length: int) -> None:
+        with file.opened() as descriptor:
+            tensor.raw_data = Reading(descriptor, offset).part(0, length)
+        self._digest.update(tensor.raw_data)
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+
+    def _sample(self, file: DataFile, offset: int, length: int) -> None:
+        with file.opened() as descriptor:
+            for block in sampled(Reading(descriptor, offset), length):
+                self._digest.update(block)
+
+    def _file(self, location: str, name: str) -> DataFile:
+        if location not in self._files:
+            path = _inside(location, self._folder, name)
+            try:
+                self._files[location] = DataFile.at(path)
+            except OSError as error:
+                raise BadInput(f"tensor '{name}': external data {path} cannot be read: {error}") from None
+        return self._files[location]
 
 
-def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
-    moved = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    moved.doc_string = tensor.doc_string
-    moved.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
-        moved.external_data.add(key=key, value=value)
-    tensor.CopyFrom(moved)
+def _bytes_of(tensor: onnx.TensorProto) -> int:
+    dtype = ir.DataType(tensor.data_type)
+    if dtype == ir.DataType.STRING:
+        raise BadInput(f"tensor '{tensor.name}': strings cannot be external data")
+    elements = 1
+    for dim in tensor.dims:
+        elements *= dim
+    return -(-elements * bits_of(dtype) // 8)
 
 
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from _graph_tensors(proto.graph)
+def _always_whole(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """What is brought into memory whatever its size: parts of sparse tensors, and tensors in functions."""
+    yield from _sparse_parts(proto.graph)
     for function in proto.functions:
         for node in function.node:
             yield from _node_tensors(node)
+            for graph in _graphs(node):
+                yield from _sparse_parts(graph)
+
+
+def _sparse_parts(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
+        for inner in _graphs(node):
+            yield from _sparse_parts(inner)
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every dense tensor of the main graph and of the graphs in it."""
+    yield from _graph_tensors(proto.graph)
 
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         yield from _node_tensors(node)
 
@@ -72,30 +196,8 @@ def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
         if attribute.HasField("t"):
             yield attribute.t
         yield from attribute.tensors
-        if attribute.HasField("g"):
-            yield from _graph_tensors(attribute.g)
-        for graph in attribute.graphs:
-            yield from _graph_tensors(graph)
-
-
-def _read(tensor: onnx.TensorProto, folder: Path) -> bytes:
-    """The tensor's bytes out of its file."""
-    fields = {entry.key: entry.value for entry in tensor.external_data}
-    path = _inside(fields.get("location", ""), folder, tensor.name)
-    try:
-        offset = int(fields.get("offset", 0))
-        length = int(fields["length"]) if "length" in fields else -1
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(length)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"tensor '{tensor.name}': external data {path} cannot be read: {error}") from None
-    if length >= 0 and len(data) != length:
-        raise BadInput(
-            f"tensor '{tensor.name}': external data {path} is too short: "
-            f"{length} bytes expected at {offset}, {len(data)} found"
-        )
-    return data
+    for graph in _graphs(node):
+        yield from _graph_tensors(graph)
 
 
 def _inside(location: str, folder: Path, name: str) -> Path:
@@ -107,8 +209,12 @@ def _inside(location: str, folder: Path, name: str) -> Path:
             f"tensor '{name}': external data '{location}' must be a path inside the model's folder"
         )
     path = folder / location
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        resolved = path.resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links in a circle
+        raise BadInput(f"tensor '{name}': external data '{location!r}' is no file name: {error}") from None
+    if not resolved.is_relative_to(folder.resolve()):
         raise BadInput(f"tensor '{name}': external data '{location}' is a link out of the model's folder")
-    if not path.is_file():
+    if not resolved.is_file():
         raise BadInput(f"tensor '{name}': external data file {path} is missing: put it beside the model")
-    return path
+    return resolved

@@ -1,4 +1,4 @@
-"""ONNX file  -->  onnx_ir model, in memory, in its own opset, its nodes as they came."""
+"""ONNX file  -->  onnx_ir model in its own opset, its nodes as they came, external data on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hwopt.errors import BadInput
 from hwopt.ir.checker import CHECK_FAILED, check_file
-from hwopt.ir.external import EXTERNAL, embed_external_data
+from hwopt.ir.external import EXTERNAL, External, ExternalData
 from hwopt.ir.foreign import foreign, foreign_folder
 from hwopt.ir.vet import vet
 from hwopt.wording import near
@@ -22,7 +22,10 @@ _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
 
 
 def load_model(path: Path) -> ir.Model:
-    """Reads an ONNX model, all weights in memory; nothing is renamed, lifted or converted.
+    """Reads an ONNX model; nothing is renamed, lifted or converted.
+
+    Weights in the file itself are in memory; external data stays in its files, checked and read when
+    somebody asks for it (`hwopt.ir.stored`). `model.graph.meta[EXTERNAL]` names those files.
 
     IR version 3 forced exporters to list every weight among the inputs; such weights become
     plain initializers and the IR version is raised to 4, as ONNX Runtime reads them too. Where
@@ -37,15 +40,29 @@ def load_model(path: Path) -> ir.Model:
     proto = _parse(path)
     _check_opsets(proto, path)
     vet(proto, path)
-    external = embed_external_data(proto, path.parent)
+    external = ExternalData(path.parent)
+    external.embed_small(proto)
     objection = check_file(path)
     model = _deserialise(proto, path)
+    external.bind(model)
     _make_weights_constant(model)
     if objection is not None:
         model.graph.meta[CHECK_FAILED] = objection
     if external:
-        model.graph.meta[EXTERNAL] = True
+        model.graph.meta[EXTERNAL] = external.found
     return model
+
+
+def model_identity(path: Path, model: ir.Model) -> str:
+    """What a plan knows a loaded model by: the SHA-256 of its file, in hex.
+
+    Of a model with external data it is one of the file and of what stands beside it (`ExternalData.found`):
+    the file alone says nothing of the weights. Raises BadInput where it cannot be read.
+    """
+    own, external = model_sha256(path), model.graph.meta.get(EXTERNAL)
+    if not isinstance(external, External):
+        return own
+    return hashlib.sha256(f"{own} {external.digest}".encode()).hexdigest()
 
 
 def model_sha256(path: Path) -> str:

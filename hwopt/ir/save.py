@@ -14,9 +14,11 @@ import onnx_ir as ir
 
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir.checker import CHECK_FAILED, check_file
-from hwopt.ir.external import move_out
+from hwopt.ir.external import EXTERNAL
+from hwopt.ir.out import move_out, tensors_of, whole_proto
 
 MAX_FILE_BYTES = 2_000_000_000  # protobuf's limit is 2 GiB, the graph itself needs some of it
+EMBED_UP_TO_BYTES = 256_000_000  # a model that came with external data: up to here its result is one file
 _EXTERNAL_FROM_BYTES = 1024
 
 
@@ -37,22 +39,25 @@ def model_bytes(model: ir.Model) -> bytes:
     """
     if _tensor_bytes(model) > MAX_FILE_BYTES:
         raise BadInput("the model is over 2 GB and does not fit into one ONNX message: save it to a file")
-    return _serialise(ir.to_proto(model))
+    return _serialise(whole_proto(model))
 
 
-def save_model(
-    model: ir.Model, path: Path, force: bool = False, max_file_bytes: int = MAX_FILE_BYTES
-) -> Saved:
+def save_model(model: ir.Model, path: Path, force: bool = False, max_file_bytes: int | None = None) -> Saved:
     """Writes the model so that the file appears complete or not at all.
 
-    Above `max_file_bytes` of weights they go into PATH.data. The full check of onnx.checker
-    runs on the written file before it gets its name; only where the input had already failed
-    it is an objection accepted and returned.
+    Above `max_file_bytes` of weights they go into PATH.data, tensor by tensor (`hwopt.ir.out`). By default
+    that is what fits into one file, `MAX_FILE_BYTES`, and `EMBED_UP_TO_BYTES` for a model that came with
+    external data: a small one is handier as one file, a large one would have to be held in memory.
+
+    The full check of onnx.checker runs on the written file before it gets its name; only where the
+    input had already failed it is an objection accepted and returned.
 
     Raises BadInput where the file exists and `force` is not set, or cannot be written;
     RewriteFailed where a model that was valid no longer is.
     """
     path = Path(path)
+    if max_file_bytes is None:
+        max_file_bytes = EMBED_UP_TO_BYTES if model.graph.meta.get(EXTERNAL) else MAX_FILE_BYTES
     data_path = path.with_name(path.name + ".data") if _tensor_bytes(model) > max_file_bytes else None
     _refuse_to_overwrite([p for p in (path, data_path) if p is not None], force)
     try:
@@ -91,8 +96,7 @@ def _write(model: ir.Model, path: Path, data_path: Path | None, folder: Path) ->
 
 def _write_with_data(model: ir.Model, draft: Path, data_name: str) -> None:
     """Weights of 1 KB and more go into a file beside the graph; the model itself stays as it is."""
-    proto = ir.to_proto(model)
-    move_out(proto, draft.with_name(data_name), _EXTERNAL_FROM_BYTES)
+    proto = move_out(model, draft.with_name(data_name), _EXTERNAL_FROM_BYTES)
     draft.write_bytes(_serialise(proto))
 
 
@@ -122,17 +126,7 @@ def _publish(draft: Path, path: Path) -> None:
 
 def _tensor_bytes(model: ir.Model) -> int:
     """Bytes of all initializers and tensor attributes, nested graphs included."""
-    total = sum(
-        _stored_bytes(value.const_value)
-        for graph in model.graphs()
-        for value in graph.initializers.values()
-        if value.const_value is not None
-    )
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
-                total += _stored_bytes(attribute.as_tensor())
-    return total
+    return sum(_stored_bytes(tensor) for tensor in tensors_of(model))
 
 
 def _stored_bytes(tensor: ir.TensorProtocol) -> int:
