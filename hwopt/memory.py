@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from hwopt.describe import Shapes
@@ -20,6 +23,7 @@ from hwopt.signature import VIEW, Signature, biases
 from hwopt.target import Target
 
 _ALIGNMENT = 16
+Offsets = npt.NDArray[np.int64]
 _BIAS_BYTES = {"int8": 4, "fp16": 2, "fp32": 4}
 
 
@@ -45,7 +49,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Step:
-    """One subgraph of the schedule: bytes alive while it runs, and the tensors, largest first."""
+    """One subgraph of the schedule: bytes alive while it runs.
+
+    tensors: those that are alive then, largest first; () where it is not the peak.
+    """
 
     subgraph: str
     live_bytes: int
@@ -133,25 +140,30 @@ def place(intervals: Sequence[Interval]) -> dict[str, Placement]:
     Largest first; each goes into the smallest gap that holds it among the buffers that live at
     the same time, else behind the last of them.
     """
-    placed: list[tuple[Interval, int]] = []
-    for buffer in sorted(intervals, key=lambda b: (-b.size, b.first, b.name)):
-        busy = sorted(
-            (offset, offset + _aligned(other.size))
-            for other, offset in placed
-            if other.first <= buffer.last and buffer.first <= other.last
-        )
-        placed.append((buffer, _best_gap(busy, buffer.size)))
-    return {b.name: Placement(offset, b.size, b.first, b.last) for b, offset in placed}
+    ordered = sorted(intervals, key=lambda b: (-b.size, b.first, b.name))
+    first, last, start, stop = np.zeros((4, len(ordered)), np.int64)
+    for number, buffer in enumerate(ordered):
+        while_it_lives = (first[:number] <= buffer.last) & (last[:number] >= buffer.first)
+        busy = np.flatnonzero(while_it_lives)
+        offset = _best_gap(start[busy], stop[busy], buffer.size)
+        first[number], last[number] = buffer.first, buffer.last
+        start[number], stop[number] = offset, offset + _aligned(buffer.size)
+    return {
+        b.name: Placement(offset, b.size, b.first, b.last)
+        for b, offset in zip(ordered, start.tolist(), strict=True)
+    }
 
 
-def _best_gap(busy: Sequence[tuple[int, int]], size: int) -> int:
-    best, best_gap, end = None, None, 0
-    for start, stop in busy:
-        gap = start - end
-        if gap >= size and (best_gap is None or gap < best_gap):
-            best, best_gap = end, gap
-        end = max(end, stop)
-    return end if best is None else best
+def _best_gap(start: Offsets, stop: Offsets, size: int) -> int:
+    """Where the smallest gap that holds so many bytes begins, else where the last busy byte ends."""
+    if not len(start):
+        return 0
+    order = np.lexsort((stop, start))
+    ends = np.maximum.accumulate(stop[order])
+    begins = np.concatenate(([0], ends[:-1]))
+    gaps = start[order] - begins
+    fits = np.flatnonzero(gaps >= size)
+    return int(begins[fits[np.argmin(gaps[fits])]] if len(fits) else ends[-1])
 
 
 def _aligned(size: int) -> int:
@@ -183,15 +195,16 @@ def _sized(
 
 
 def _steps(subgraphs: Sequence[Subgraph], intervals: Sequence[Interval]) -> tuple[Step, ...]:
-    alive: list[list[Interval]] = [[] for _ in subgraphs]
+    change = [0] * (len(subgraphs) + 1)
     for interval in intervals:
-        for step in range(interval.first, min(interval.last + 1, len(subgraphs))):
-            alive[step].append(interval)
+        if interval.first < len(subgraphs):
+            change[interval.first] += interval.size
+            change[min(interval.last + 1, len(subgraphs))] -= interval.size
+    alive = list(accumulate(change[:-1]))
+    peak = max(range(len(alive)), key=alive.__getitem__, default=None)
+    there = [i for i in intervals if peak is not None and i.first <= peak <= i.last]
+    names = tuple(i.name for i in sorted(there, key=lambda i: (-i.size, i.name)))
     return tuple(
-        Step(
-            subgraph.label,
-            sum(interval.size for interval in live),
-            tuple(interval.name for interval in sorted(live, key=lambda i: (-i.size, i.name))),
-        )
-        for subgraph, live in zip(subgraphs, alive, strict=True)
+        Step(subgraph.label, held, names if number == peak else ())
+        for number, (subgraph, held) in enumerate(zip(subgraphs, alive, strict=True))
     )

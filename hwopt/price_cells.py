@@ -62,10 +62,14 @@ def find_cells(scene: Scene, choices: Sequence[Choice]) -> list[Cell]:
     for choice in choices:
         if choice.kind in (Kind.FORM, Kind.CANONICAL):
             nx.add_path(graph, steps_of[choice.id])
+    touched: dict[int, list[int]] = defaultdict(list)
+    for number, choice in enumerate(choices):
+        for step in steps_of[choice.id]:
+            touched[step].append(number)
     cells = []
     for component in nx.connected_components(graph):
-        touching = tuple(c for c in choices if component.intersection(steps_of[c.id]))
-        cells.append(Cell(tuple(sorted(component)), touching))
+        touching = sorted({number for step in component for number in touched[step]})
+        cells.append(Cell(tuple(sorted(component)), tuple(choices[number] for number in touching)))
     return sorted(cells, key=lambda cell: cell.steps)
 
 

@@ -102,14 +102,25 @@ def shares(
         target,
     )
     turns = [frozenset(turn_of[step] for step in steps) for steps in cells]
+    turns_beside = {turn: own for own in turns for turn in own}
     touched, results = _touched(model, parts, table, turn_of)
     stays, idle = {}, 0
     for interval in live_intervals(model, shapes, parts, target)[0]:
         if interval.name in touched:
-            stays[interval.name] = _stay(interval, touched[interval.name], turn_of, turns, results)
+            stays[interval.name] = _stay(interval, touched[interval.name], turn_of, turns_beside, results)
         else:  # an input of the graph that only a node without work reads
             idle += interval.size
-    return [_share(table, own, stays) for own in turns], ((0, idle),) if idle else ()
+    near = _by_turn(stays)
+    return [_share(table, own, near) for own in turns], ((0, idle),) if idle else ()
+
+
+def _by_turn(stays: Mapping[str, Stay]) -> Mapping[int, Sequence[tuple[int, str, Stay]]]:
+    """The tensors that are made or read in each turn, each with its number."""
+    found: dict[int, list[tuple[int, str, Stay]]] = defaultdict(list)
+    for number, (name, stay) in enumerate(stays.items()):
+        for turn in stay.readers:
+            found[turn].append((number, name, stay))
+    return found
 
 
 def _touched(
@@ -127,16 +138,20 @@ def _stay(
     interval: Interval,
     touched: set[int],
     turn_of: Mapping[int, int],
-    cells: Sequence[frozenset[int]],
+    turns_beside: Mapping[int, frozenset[int]],
     results: set[str],
 ) -> Stay:
-    own = next(cell for cell in cells if min(touched) in cell)
+    own = turns_beside[min(touched)]
     result = interval.name in results
     first, last = turn_of[interval.first], turn_of[interval.last]
     return Stay(first, last, frozenset(touched), interval.size, result or not touched <= own, result)
 
 
-def _share(table: Timetable, own: frozenset[int], stays: Mapping[str, Stay]) -> Share:
+def _share(
+    table: Timetable, own: frozenset[int], near: Mapping[int, Sequence[tuple[int, str, Stay]]]
+) -> Share:
+    mine = {number: (name, stay) for turn in own for number, name, stay in near.get(turn, ())}
+    stays = dict(mine[number] for number in sorted(mine))
     made = {
         name: stay
         for name, stay in stays.items()

@@ -6,6 +6,7 @@ that they offer, not in how a group becomes narrower or wider.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from hwopt.channels import ChannelGroup, Slot, padded_selection
 from hwopt.nodes import constant_array
 from hwopt.repair.linear import as_linear
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit
-from hwopt.widths import GroupRef, NamedGroup, order_of, resize_all, resolve, resolve_all
+from hwopt.widths import GroupRef, KnownGroups, NamedGroup, names_within, order_of, resize_all, resolve
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,39 @@ def pad_to(model: ir.Model, ref: GroupRef, width: int, old: int | None = None) -
     resize_all(groups, padded_selection(groups[0], width))
 
 
-def resize_many(model: ir.Model, plan: Sequence[Resizing]) -> None:
+class Resizings:
+    """The ways of many groups, in the order in which they are gone.
+
+    A cut-out piece has few of them: which, is looked up by what the piece has, not tried one by one.
+    """
+
+    def __init__(self, plan: Sequence[Resizing]) -> None:
+        self._plan = tuple(plan)
+        self._by_name: dict[str, list[int]] = defaultdict(list)
+        for number, step in enumerate(self._plan):
+            for name in dict.fromkeys((step.ref.choice, *(place for place, _, _ in step.ref.anchors))):
+                self._by_name[name].append(number)
+
+    def within(self, model: ir.Model) -> list[Resizing]:
+        """Those whose groups, or parts of them, the model may have."""
+        found = {number for name in names_within(model) for number in self._by_name.get(name, ())}
+        return [self._plan[number] for number in sorted(found)]
+
+
+def resize_many(model: ir.Model, plan: Resizings) -> None:
     """Resizes all these groups; those that a cut-out piece does not have are left out.
 
     A piece that has none of them stays as it is: in it the value costs what keeping costs. Raises
     RewriteFailed where a group has another width already.
     """
-    for step in plan:  # found anew each time: groups may share a Concat
-        groups = resolve_all(model, [(step.ref, step.old)])[0]
+    wanted = plan.within(model)
+    known = KnownGroups(model) if wanted else None
+    for step in wanted:
+        assert known is not None
+        groups = known.resolve(step.ref, step.old)
         if not groups:
             continue
+        known.forget_beside(groups)
         if step.new < step.old:
             _prune(groups, step.new, order_of(model, step.ref))
         else:

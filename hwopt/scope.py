@@ -5,9 +5,10 @@ The search works on these tables alone; it never sees a node.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import ChainMap, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from hwopt.choice import KEEP, Choice
 from hwopt.estimate import Estimate, Source, total
@@ -72,6 +73,20 @@ class Problem:
     wishes: tuple[tuple[str, str], ...] = ()
     within: float = 0.0
 
+    @cached_property
+    def scopes_of(self) -> Mapping[str, Sequence[Scope]]:
+        """The scopes of every choice that some scope has, by the choice's id, in the problem's order."""
+        found: dict[str, list[Scope]] = defaultdict(list)
+        for scope in self.scopes:
+            for choice in dict.fromkeys(scope.choices):
+                found[choice].append(scope)
+        return dict(found)
+
+    @cached_property
+    def costs(self) -> Problem:
+        """The problem without its tables that hold damage alone."""
+        return replace(self, scopes=tuple(s for s in self.scopes if not s.id.startswith(DAMAGE)))
+
     def total(self, assignment: Assignment) -> Price | None:
         """The whole model's price: sums, memory step by step. None where it is impossible."""
         found = [scope.price(assignment) for scope in self.scopes]
@@ -85,10 +100,11 @@ def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
 
     What may not keep is as it is in the problem's `start`.
     """
-    mine = [scope for scope in problem.scopes if choice.id in scope.choices]
+    mine = problem.scopes_of.get(choice.id, ())
     if not mine:
         return None
-    prices = [scope.price({**problem.start, choice.id: name}) for scope in mine]
+    alone = ChainMap({choice.id: name}, dict(problem.start)) if problem.start else {choice.id: name}
+    prices = [scope.price(alone) for scope in mine]
     if any(price is None for price in prices):
         return None
     return combine([price for price in prices if price is not None])
@@ -96,7 +112,7 @@ def alone_price(problem: Problem, choice: Choice, name: str) -> Price | None:
 
 def without_damage(problem: Problem) -> Problem:
     """The problem without what was measured of the output: values that were not measured have a price."""
-    return replace(problem, scopes=tuple(s for s in problem.scopes if not s.id.startswith(DAMAGE)))
+    return problem.costs
 
 
 def combine(prices: Sequence[Price]) -> Price:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.channels import Blocked, ChannelGroup, groups_of, note_segments, noted_names, resize, whole
+from hwopt.channels_flood import SEGMENTS
 from hwopt.choice import Kind, Parameter, Pass, Risk, Value
 from hwopt.errors import RewriteFailed
 from hwopt.places import has_place, place_of
@@ -107,10 +108,49 @@ def resolve(model: ir.Model, ref: GroupRef, width: int | None = None) -> list[Ch
     return _checked(found, ref, width)
 
 
-def resolve_all(model: ir.Model, wanted: Sequence[tuple[GroupRef, int]]) -> list[list[ChannelGroup]]:
-    """The parts of several groups as `resolve` finds them; [] for one that the model does not have."""
-    groups = groups_of(model)
-    return [_checked(_parts(groups, ref), ref, width) for ref, width in wanted]
+class KnownGroups:
+    """The groups of a model, found once, and again where one that was resized had a tensor in common."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._find()
+
+    def _find(self) -> None:
+        self._groups = groups_of(self._model)
+        self._stale = set[int]()
+        self._named: dict[object, list[int]] = defaultdict(list)
+        self._at: dict[ir.Value, list[int]] = defaultdict(list)
+        for number, (item, names) in enumerate(zip(self._groups, _anchors(self._groups), strict=True)):
+            for name in (*names, *noted_names(whole(item))):
+                self._named[name].append(number)
+            for lane in whole(item).lanes:
+                self._at[lane.value].append(number)
+
+    def resolve(self, ref: GroupRef, width: int) -> list[ChannelGroup]:
+        """The parts of a group as `hwopt.widths.resolve` finds them; [] where the model does not have it."""
+        numbers = self._numbers(ref)
+        if not self._stale.isdisjoint(numbers):
+            self._find()
+            numbers = self._numbers(ref)
+        return _checked([self._groups[number] for number in numbers], ref, width)
+
+    def _numbers(self, ref: GroupRef) -> list[int]:
+        return sorted({n for name in (*ref.anchors, ref.choice) for n in self._named.get(name, ())})
+
+    def forget_beside(self, groups: Sequence[ChannelGroup]) -> None:
+        """These groups are about to be resized."""
+        for group in groups:
+            for lane in group.lanes:
+                self._stale.update(self._at[lane.value])
+
+
+def names_within(model: ir.Model) -> Iterator[str]:
+    """Places and names by which groups can be found that a model, or a cut-out piece of one, may have."""
+    for node in model.graph:
+        if has_place(node):
+            yield place_of(node)
+    for value in (*model.graph.inputs, *(value for node in model.graph for value in node.outputs)):
+        yield from (name for name, _ in value.meta.get(SEGMENTS, ()))
 
 
 def _parts(groups: Sequence[ChannelGroup | Blocked], ref: GroupRef) -> list[ChannelGroup | Blocked]:

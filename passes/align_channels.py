@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from hwopt.channels import Blocked
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
-from hwopt.pruning import Resizing, new_widths, pad_to, prune_to, resize_many, why_not
+from hwopt.pruning import Resizing, Resizings, new_widths, pad_to, prune_to, resize_many, why_not
 from hwopt.target import Target
 from hwopt.widths import (
     LEAST_ALIGNED,
@@ -68,8 +68,10 @@ class AlignChannels(Pass):
                     seen.add(plan)
                     lossy = any(step.new < step.old for step in plan)
                     risk = Risk.LOSSY if lossy else Risk.EXACT
-                    places = [p for found in groups if _touched(found, plan) for p in found.places]
-                    yield whole_model_value(self, name, risk, places, partial(resize_many, plan=plan),
+                    refs = {step.ref for step in plan}
+                    places = [p for found in groups if found.ref in refs for p in found.places]
+                    yield whole_model_value(self, name, risk, places,
+                                            partial(resize_many, plan=Resizings(plan)),
                                             {"multiple": multiple, "groups": len(plan)},
                                             widths=new_widths(plan))  # fmt: skip
 
@@ -94,10 +96,6 @@ def _nearest(groups: Sequence[NamedGroup], multiple: int) -> Iterator[Resizing]:
         reachable = sorted([*lower, *padded_widths(width, own)], key=lambda w: (abs(w - width), w))
         if reachable:
             yield Resizing(found.ref, width, reachable[0])
-
-
-def _touched(found: NamedGroup, plan: Sequence[Resizing]) -> bool:
-    return any(step.ref == found.ref for step in plan)
 
 
 PASSES: tuple[Pass, ...] = (AlignChannels(),)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from hwopt.channels import Blocked
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
-from hwopt.pruning import Resizing, new_widths, resize_many, why_not
+from hwopt.pruning import Resizing, Resizings, new_widths, resize_many, why_not
 from hwopt.target import Target
 from hwopt.widths import NamedGroup, named_groups, rounded, steps, whole_model_value
 
@@ -47,7 +47,8 @@ class DepthMultiplier(Pass):
                 seen.add(plan)
                 risk = Risk.LOSSY if ratio in MILD else Risk.RETRAIN
                 places = [p for found in groups for p in found.places]
-                yield whole_model_value(self, f"x{ratio:g}", risk, places, partial(resize_many, plan=plan),
+                yield whole_model_value(self, f"x{ratio:g}", risk, places,
+                                            partial(resize_many, plan=Resizings(plan)),
                                         {"ratio": ratio, "groups": len(plan)}, 1.0 - ratio,
                                         widths=new_widths(plan))  # fmt: skip
 

@@ -42,7 +42,8 @@ class PassSums:
 
     def _step(self, event: RewriteApplied) -> None:
         """A number that was there before belongs to a plan that was given up, and so do those behind it."""
-        self._steps = {number: step for number, step in self._steps.items() if number < event.step}
+        while self._steps and next(reversed(self._steps)) >= event.step:
+            self._steps.popitem()
         self._steps[event.step] = _Step(event.pass_name, event.removed, event.added)
         self._rewriting[event.pass_name] += event.seconds
 

@@ -76,6 +76,8 @@ def why_not_measured(problem: Problem, choice: Choice) -> str:
 
 def limit_broken(run: Decided, choice: Choice, name: str) -> str:
     """Which hard limit the value would break on top of the chosen plan, as predicted; "" for none."""
+    if not run.limits:
+        return ""
     plan = {**run.problem.start, **run.assignment}
     price, now = run.problem.total({**plan, choice.id: name}), run.problem.total(plan)
     if price is None:
