@@ -16,13 +16,13 @@ from pathlib import Path
 
 from hwopt.errors import BadInput
 from hwopt.wording import near
+from hwopt.wording import shorten as shorten
 
 Data = str | int | float | bool | None | list["Data"] | dict[str, "Data"]
 
 DEEPEST = 64  # levels of objects and arrays; no file of hwopt has ten
 _DICTIONARY = 256 << 20  # bytes that an xz file may make the unpacker hold: its dictionary
 _CHUNK = 1 << 20
-_SHOWN = 80
 
 
 def read_bytes(file: Path, kind: str, largest: int) -> bytes:
@@ -139,12 +139,6 @@ def unpacked(data: bytes, largest: int) -> bytes:
             parts.append(part)
         data = unpacker.unused_data.lstrip(b"\0")  # streams may be padded
     return b"".join(parts)
-
-
-def shorten(text: str) -> str:
-    """A text from a file for an error line: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
 
 
 def _reason(error: Exception) -> str:

@@ -7,13 +7,20 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
+_SHOWN = 80
 _CLOSE_FILE = 0.75  # all models of a folder end in ".onnx"
+
+
+def shorten(text: str) -> str:
+    """A text from a file for an error line: one line, not too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """One line for a name that nobody knows: a guess where one is close, and what there is."""
     names = list(known)
-    return f"unknown {kind} '{name}': {guess(name, names)}there is {', '.join(names) or 'none'}"
+    return f"unknown {kind} '{shorten(name)}': {guess(name, names)}there is {', '.join(names) or 'none'}"
 
 
 def guess(name: str, known: Iterable[str]) -> str:

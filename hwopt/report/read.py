@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hwopt.errors import BadInput
+from hwopt.report.coherent import incoherence
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.report.schema import SCHEMA_VERSION, Report
 from hwopt.untrusted import read_json, shorten
@@ -30,11 +31,14 @@ def read_report(path: Path) -> Report:
         version = shorten(str(table["schema_version"]))
         raise BadInput(f"report {path} has schema_version {version}, this hwopt reads {SCHEMA_VERSION}")
     try:
-        return from_json(table)
+        report = from_json(table)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"report {path}: {where}: {first['msg']}") from None
+        raise BadInput(f"report {path}: {shorten(where)}: {shorten(first['msg'])}") from None
+    if wrong := incoherence(report):
+        raise BadInput(f"report {path}: {shorten(wrong)}")
+    return report
 
 
 def from_json(table: JsonObject) -> Report:
