@@ -144,6 +144,14 @@ AllowUnpriced = Annotated[
         rich_help_panel=LIMITS,
     ),
 ]
+AllowUnverified = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unverified",
+        help="Rewrite even what ONNX Runtime cannot run (custom operators), and nobody can verify.",
+        rich_help_panel=CHANGES,
+    ),
+]
 Refine = Annotated[
     int,
     typer.Option(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hwopt.cli_common import names_of, shapes_of
 from hwopt.cli_options import (
     AllowUnpriced,
+    AllowUnverified,
     Augment,
     Calib,
     CostModelFile,
@@ -96,6 +97,7 @@ class PassOptions:
     passes: Passes = None
     disable: Disable = None
     allow_interface_change: InterfaceChange = False
+    allow_unverified: AllowUnverified = False
 
 
 @dataclass(frozen=True)

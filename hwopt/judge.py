@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from hwopt.assess import Assessment, comparable
 from hwopt.decide import Decision
+from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked, check_limits, latency_that_counts, limits_of
 from hwopt.scope import Problem
 from hwopt.search.problem import Objective, Outcome
@@ -63,6 +64,21 @@ def unchanged(work: Work, settled: Settled, canonical: ir.Model | None = None) -
         oracle_after=settled.oracle_before,
         limits=limits_before(work, settled),
     )
+
+
+def unproved(work: Work, settled: Settled, why: str) -> Settled:
+    """The input itself as the result, because nobody could hold a rewritten one against it.
+
+    why: a sentence. Raises BudgetNotMet where the input breaks a hard limit.
+    """
+    note = (
+        f"nothing is rewritten, because no rewrite could be proved: {why}; give --calib or --allow-unverified"
+    )
+    kept = unchanged(work, settled).noted(note)
+    for limit in kept.limits:
+        if not limit.met:
+            raise BudgetNotMet(f"--{limit.name.replace('_', '-')} cannot be met: {note}")
+    return replace(kept, unproved=True)
 
 
 def input_within(work: Work, problem: Problem) -> Settled | None:

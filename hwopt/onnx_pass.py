@@ -37,7 +37,8 @@ from hwopt.settings import Options, settings
 from hwopt.target import Target, read_target
 from hwopt.verify import differences, require_exact, require_same_interface
 
-_WITHOUT_TARGET = ("passes", "disable", "input_shapes", "seed")  # options that mean something without prices
+# Options that mean something without prices.
+_WITHOUT_TARGET = ("passes", "disable", "input_shapes", "seed", "allow_unverified")
 _NEVER_EXACT = ("quantize", "allow_retrain", "allow_interface_change")
 
 
@@ -45,9 +46,9 @@ class ExactPasses(ir.passes.FunctionalPass):
     """Rewrites a model into an equal one: same interface, same opset, outputs equal up to float rounding.
 
     target: a name, a folder, or a Target; None: folds alone, which need no prices. on_result: called with
-    what `hwopt.optimize` gave back (report, plan), where there is a target. allow_unverified: accept what
-    ONNX Runtime cannot run and nobody can compare. options: those of `hwopt.optimize`; without a target
-    `passes`, `disable`, `input_shapes` and `seed` are understood.
+    what `hwopt.optimize` gave back (report, plan), where there is a target. options: those of
+    `hwopt.optimize`, `allow_unverified` among them, to accept what ONNX Runtime cannot run and nobody can
+    compare; without a target only it, `passes`, `disable`, `input_shapes` and `seed` are understood.
 
     The outputs of every model that was changed are compared with the input's in ONNX Runtime. `modified`
     is False where nothing pays: a pass manager that stops early does stop.
@@ -60,7 +61,6 @@ class ExactPasses(ir.passes.FunctionalPass):
         target: str | Path | Target | None = None,
         *,
         on_result: Callable[[Result], None] | None = None,
-        allow_unverified: bool = False,
         **options: Unpack[Options],
     ) -> None:
         self._settings = settings(**options)
@@ -70,7 +70,7 @@ class ExactPasses(ir.passes.FunctionalPass):
             _require_folds(options, self._passes)
         self._target = target if target is None or isinstance(target, Target) else load_target(target)
         self._on_result = on_result
-        self._allow_unverified = allow_unverified
+        self._allow_unverified = options.get("allow_unverified", False)
         self._options = options
 
     def __str__(self) -> str:
@@ -103,7 +103,8 @@ class ExactPasses(ir.passes.FunctionalPass):
         return ir.passes.PassResult(folded.model, modified=True)
 
     def _optimised(self, model: ir.Model, target: Target) -> ir.passes.PassResult:
-        result = optimize(model, target=target, **self._options)
+        made: Options = {**self._options, "allow_unverified": True}  # refused below, by name
+        result = optimize(model, target=target, **made)
         report = result.report
         modified = report.outcome is Outcome.CHANGED
         proof = report.verification

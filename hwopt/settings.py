@@ -63,6 +63,8 @@ class Options(TypedDict, total=False):
     seed: int
     allow_unpriced: bool
     """Accept a latency limit where operators have no price."""
+    allow_unverified: bool
+    """Exact rewrites even of a model that ONNX Runtime cannot run: nobody can verify them."""
     refine: int
     """How many subgraphs of a model the oracle may be asked for where it has no figure for the whole;
     0: it is never asked, and every figure is predicted."""
@@ -121,6 +123,7 @@ class Settings:
     max_divergence: float | None = None
     seed: int = 0
     allow_unpriced: bool = False
+    allow_unverified: bool = False
     plan: Path | None = None
     refine: int = DEFAULT_REFINE
     cost_model: Path | None = None
@@ -174,6 +177,7 @@ def settings(**options: Unpack[Options]) -> Settings:
         max_divergence=options.get("max_divergence"),
         seed=options.get("seed", plain.seed),
         allow_unpriced=options.get("allow_unpriced", False),
+        allow_unverified=options.get("allow_unverified", False),
         plan=_optional(Path, options.get("plan")),
         refine=options.get("refine", plain.refine),
         cost_model=_optional(Path, options.get("cost_model")),

@@ -61,7 +61,8 @@ class Settled:
     model: repaired on all samples. oracle_before, oracle_after: the oracle's figures where it has
     any. tuned: gradient steps that were made. accuracy: all that was measured of the plan, the
     precision of the file first. written: the form that goes into the file where that is not
-    `model` itself. notes: what a reader must know.
+    `model` itself. notes: what a reader must know. unproved: the input came back because no rewritten
+    model could be held against it.
     """
 
     decision: Decision
@@ -74,6 +75,7 @@ class Settled:
     accuracy: tuple[Damage, ...] = ()
     written: ir.Model | None = None
     notes: tuple[str, ...] = ()
+    unproved: bool = False
 
     @property
     def delivered(self) -> ir.Model:

@@ -20,7 +20,7 @@ from hwopt.harm import Harm, Judging
 from hwopt.held import first_budget, limits_of
 from hwopt.hints_apply import Orders
 from hwopt.hints_resolve import resolve
-from hwopt.judge import better, input_within, unchanged
+from hwopt.judge import better, input_within, unchanged, unproved
 from hwopt.plan import Plan, steps_of
 from hwopt.price import draft, make_scene
 from hwopt.quantize_damage import INT8, Int8, open_int8
@@ -163,7 +163,8 @@ def verify(
 ) -> tuple[Settled, tuple[Difference, ...] | str]:
     """Holds the result against the input; what is not better goes back to the input, unchanged.
 
-    Raises RewriteFailed where an EXACT step changed the function, or the interface changed.
+    So does what cannot be proved, since the input runs on no inputs that anybody here can make. Raises
+    RewriteFailed where an EXACT step changed the function, or the interface changed.
     """
     if work.replayed is None and not better(work, settled):
         settled = unchanged(work, settled, None if work.settings.quantize is None else found.base)
@@ -178,6 +179,8 @@ def verify(
             return settled, f"the size of {', '.join(sizes)} changed: see the accuracy"
         return settled, differences(work.model, settled.model, work.input_shapes, seed)
     changes = differences(work.model, settled.model, work.input_shapes, seed)
+    if isinstance(changes, str) and work.calibration is None and not work.settings.allow_unverified:
+        return unproved(work, settled, changes), ()
     require_exact(changes, "the plan", listeners)
     return settled, changes
 

@@ -15,6 +15,9 @@ from hwopt.scope import Price, alone_price
 
 UNMEASURED = "not measured: by itself it saves nothing, or it cannot be written here"
 Labels = Mapping[str, str]  # what people call the node at each place
+_EXACT = "exact, with fewer operators"
+_NO_BETTER = "the result would not be better"
+_UNPROVED = "the result could not be proved to be the same"
 
 
 def choice_rows(findings: Findings) -> tuple[ChoiceRow, ...]:
@@ -33,7 +36,7 @@ def fold_rows(run: Decided, labels: Labels) -> list[ChoiceRow]:
             ValueRow(name, passes, risk, nobody, nobody, nobody, Estimate(0.0, 0.0, Source.COMPUTED))
             for name, passes, risk in ((KEEP, (), "exact"), (fold.name, (fold.pass_name,), fold.risk.value))
         )
-        reason = "the result would not be better" if run.unchanged else "exact, with fewer operators"
+        reason = _UNPROVED if run.unproved else _NO_BETTER if run.unchanged else _EXACT
         chosen = KEEP if run.unchanged else fold.name
         rows.append(
             ChoiceRow(fold.choice, fold.kind.value, _names(fold.places, labels), values, chosen, reason)

@@ -26,8 +26,8 @@ class Decided:
 
     model: the input. assignment: the plan, or, where none keeps the limits, the closest one: `refused`
     says why, then. limits: the hard limits on the plan's figures. unchanged: whether the input came
-    back. damage_allowed: how much added-up damage the limit on accuracy is expected to leave room for, None
-    without calibration data.
+    back; unproved: because nothing could be proved of the result. damage_allowed: how much added-up
+    damage the limit on accuracy is expected to leave room for, None without calibration data.
     """
 
     model: ir.Model
@@ -39,6 +39,7 @@ class Decided:
     limits: tuple[Checked, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     unchanged: bool = False
+    unproved: bool = False
     refused: str = ""
     accuracy: AccuracyLimit | None = None
     damage_allowed: float | None = None
@@ -57,6 +58,7 @@ def decided(findings: Findings) -> Decided:
         limits=settled.limits,
         dropped=settled.decision.dropped,
         unchanged=findings.unchanged,
+        unproved=settled.unproved,
         accuracy=work.limit,
         damage_allowed=damage_allowed(settled.decision, work.limit),
     )

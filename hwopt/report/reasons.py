@@ -47,6 +47,8 @@ def _why_kept(run: Decided, choice: Choice, gains: Mapping[str, float], alone: A
     saves = f"{best} would save {amount(run, gains[best])}"
     if broken := limit_broken(run, choice, best):
         return f"{saves}, but {broken}"
+    if run.unproved:
+        return f"{saves} on the tables, but the input came back: no rewrite could be proved"
     if run.unchanged:
         return f"{saves} on the tables, but the input came back: no plan was better on the figures that count"
     price = alone[best]
