@@ -175,7 +175,11 @@ def _read(key: str) -> dict[str, object] | None:
         text = cache.get_many([key]).get(key)
     if text is None:
         return None
-    table = json.loads(text)
+    try:
+        table = json.loads(text)
+        _damage(table)
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+        return None  # measured again
     return table if isinstance(table, dict) else None
 
 

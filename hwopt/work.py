@@ -24,7 +24,8 @@ from hwopt.find import with_places
 from hwopt.ir import load_model, model_bytes, model_identity
 from hwopt.ir.load import old_opset
 from hwopt.metric import UserMetric
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import Failures, measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
 from hwopt.plan import Plan, read_plan
 from hwopt.quantize import require_opset
@@ -211,6 +212,7 @@ class _Cached:
         self._oracle = oracle
         self.name = oracle.name
         self.source = oracle.source
+        self._failures = Failures()
 
     @property
     def identity(self) -> str:
@@ -218,7 +220,7 @@ class _Cached:
 
     def measure(self, jobs: Sequence[Job], progress: Progress | None = None) -> list[Answer]:
         with Cache() as cache:
-            return measure_cached(self._oracle, jobs, cache, progress)
+            return measure_cached(self._oracle, jobs, cache, progress, failures=self._failures)
 
 
 def _oracle(target: Target) -> Oracle | BadInput:

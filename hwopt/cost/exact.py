@@ -16,7 +16,8 @@ from hwopt.cost.protocol import Pricer
 from hwopt.estimate import Source
 from hwopt.ir import model_bytes
 from hwopt.limits import DEFAULT_REFINE
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress
 from hwopt.partition import Partition, Subgraph
 from hwopt.regions import cut_out

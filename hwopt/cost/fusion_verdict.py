@@ -8,7 +8,8 @@ from enum import StrEnum
 from math import hypot
 
 from hwopt.cost.fusion_pairs import Built, Case, Shape, alone, chain, reference
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
 from hwopt.oracles.spread import NOISE
 

@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.ir import model_bytes
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Job, Measurement, Oracle, Progress
 from hwopt.partition import partition
 from hwopt.shapes import infer_shapes

@@ -16,7 +16,8 @@ from pathlib import Path
 from hwopt.cost import dataset
 from hwopt.cost.sampling import Sample
 from hwopt.ir import model_bytes
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Row, Unmeasured
 from hwopt.partition import Subgraph, partition
 from hwopt.shapes import infer_shapes

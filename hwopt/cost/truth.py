@@ -23,7 +23,8 @@ from hwopt.cost.measure import unusable
 from hwopt.errors import HwoptError
 from hwopt.estimate import Estimate, Source
 from hwopt.find import canonicalise, find_choices, with_places
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Oracle, Unmeasured
 from hwopt.partition import Partition, partition
 from hwopt.rewrite import rewrite

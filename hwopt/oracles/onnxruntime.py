@@ -24,16 +24,18 @@ from pathlib import Path
 from types import TracebackType
 
 from hwopt.errors import BadInput
+from hwopt.oracles import asking
 from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, options_of
 from hwopt.oracles.onnxruntime_session import known_providers
 from hwopt.oracles.onnxruntime_worker import decode_answers, encode_chunk
 from hwopt.oracles.protocol import Answer, Job, Progress, Unmeasured
-from hwopt.oracles.workers import FIGURES_BYTES, Timeout, WorkerPool
+from hwopt.oracles.workers import FIGURES_BYTES, Crash, Timeout, WorkerPool
 from hwopt.target import Target
 
 METHOD_VERSION = 1  # raise it with every change to what a figure means
 _WORKER = "hwopt.oracles.onnxruntime_worker:measure_chunk"
 _CHUNK_JOBS = 16
+_TIMEOUT_S = 300.0
 _CHUNK_BYTES = 200_000_000  # of models whose sessions are open together
 
 
@@ -51,7 +53,7 @@ class OnnxRuntimeOracle:
     name = "onnxruntime"
     source = "measured"
 
-    def __init__(self, target: Target, timeout_s: float = 300.0) -> None:
+    def __init__(self, target: Target, timeout_s: float | None = None) -> None:
         self._options = options_of(target)
         known = known_providers()
         if self._options.provider not in known:
@@ -59,7 +61,9 @@ class OnnxRuntimeOracle:
                 f"{target.folder / 'target.toml'}: this ONNX Runtime has no provider "
                 f"'{self._options.provider}'; there is {', '.join(known)}"
             )
-        self._pool = WorkerPool(_WORKER, 1, timeout_s, FIGURES_BYTES)  # one: two timings disturb each other
+        self._pool = WorkerPool(
+            _WORKER, 1, timeout_s or asking.timeout_s(_TIMEOUT_S), FIGURES_BYTES
+        )  # one: two timings disturb each other
 
     @property
     def options(self) -> OrtOptions:
@@ -86,7 +90,10 @@ class OnnxRuntimeOracle:
         """A chunk together; where that takes its process down, each job alone."""
         (result,) = self._pool.run([encode_chunk(self._options, jobs)])
         if isinstance(result, bytes):
-            return decode_answers(result)
+            answers = decode_answers(result)
+            if len(answers) == len(jobs):
+                return answers
+            result = Crash(f"its worker gave {len(answers)} answers to {len(jobs)} jobs")
         if len(jobs) > 1:
             return [answer for job in jobs for answer in self._measure_chunk([job])]
         if isinstance(result, Timeout):

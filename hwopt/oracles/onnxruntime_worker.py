@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from hwopt.oracles.cache import answer_from_json, answer_to_json
+from hwopt.oracles.answers import answer_to_json, read_answer
 from hwopt.oracles.onnxruntime_join import Joined, join, joinable
 from hwopt.oracles.onnxruntime_options import LAST_CORE, OrtOptions, allowed_cores
 from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, settle
@@ -66,8 +66,8 @@ def encode_answers(answers: Sequence[Answer]) -> bytes:
 
 
 def decode_answers(reply: bytes) -> list[Answer]:
-    """The reverse of `encode_answers`."""
-    return [answer_from_json(line) for line in reply.decode().splitlines()]
+    """The reverse of `encode_answers`; a line that is no answer is an Unmeasured that may pass."""
+    return [read_answer(line) for line in reply.splitlines()]
 
 
 def measure_chunk(message: bytes) -> bytes:

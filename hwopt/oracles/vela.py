@@ -18,7 +18,8 @@ from importlib.util import find_spec
 from types import TracebackType
 
 from hwopt.errors import BadInput
-from hwopt.oracles.cache import answer_from_json
+from hwopt.oracles import asking
+from hwopt.oracles.answers import read_answer
 from hwopt.oracles.protocol import Answer, Job, Progress, Unmeasured
 from hwopt.oracles.vela_config import LOWERING_VERSION, config_of, encode_job
 from hwopt.oracles.workers import FIGURES_BYTES, Crash, Result, Timeout, WorkerPool
@@ -26,6 +27,7 @@ from hwopt.target import Target
 
 _WORKER = "hwopt.oracles.vela_worker:measure_job"
 _PACKAGE = "ethos-u-vela"
+_TIMEOUT_S = 300.0
 
 
 class VelaOracle:
@@ -42,10 +44,10 @@ class VelaOracle:
     name = "vela"
     source = "compiled"
 
-    def __init__(self, target: Target, workers: int | None = None, timeout_s: float = 300.0) -> None:
+    def __init__(self, target: Target, workers: int | None = None, timeout_s: float | None = None) -> None:
         self._version = _installed_version()
         self._config = config_of(target)
-        self._pool = WorkerPool(_WORKER, workers, timeout_s, FIGURES_BYTES)
+        self._pool = WorkerPool(_WORKER, workers, timeout_s or asking.timeout_s(_TIMEOUT_S), FIGURES_BYTES)
 
     @property
     def identity(self) -> str:
@@ -85,4 +87,4 @@ def _answer(result: Result) -> Answer:
         return Unmeasured(f"Vela took longer than {result.seconds:g} s", transient=True)
     if isinstance(result, Crash):
         return Unmeasured(f"Vela failed: {result.reason}", transient=True)
-    return answer_from_json(result.decode())
+    return read_answer(result)

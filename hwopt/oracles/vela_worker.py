@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 from ethosu import regor
 
-from hwopt.oracles.cache import answer_to_json
+from hwopt.oracles.answers import answer_to_json
 from hwopt.oracles.protocol import Answer, Measurement, Unmeasured
 from hwopt.oracles.tflite import Lowered, Missing, lower
 from hwopt.oracles.vela_config import VelaConfig, decode_job

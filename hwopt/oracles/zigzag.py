@@ -20,9 +20,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import isfinite
 
+from hwopt.oracles.asking import Failures, timeout_s
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.oracles.workers import FIGURES_BYTES, Crash, Result, Timeout, WorkerPool
@@ -66,7 +68,8 @@ class ZigZagOracle:
         self._target = target
         self._description = read_description(target)
         self._cache = cache
-        self._pool = WorkerPool(_WORKER, workers, _TIMEOUT_S, FIGURES_BYTES)
+        self._failures = Failures()  # layers, that the same one in another network is not waited for again
+        self._pool = WorkerPool(_WORKER, workers, timeout_s(_TIMEOUT_S), FIGURES_BYTES)
 
     @property
     def layer_identity(self) -> str:
@@ -108,13 +111,19 @@ class ZigZagOracle:
         costs = {text: cost for text, cost in known.items() if cost is not None}
         for text in costs:
             on_known(text)
+        for text in asked:
+            if text not in costs and (lost := self._failures.given_up(text)) is not None:
+                costs[text] = lost
+                on_known(text)
         missing = [text for text in asked if text not in costs]
 
         def keep(index: int, result: Result) -> None:
             text = missing[index]
-            if isinstance(result, bytes):
+            cost = costs[text] = _read(result)
+            if isinstance(cost, Unmeasured):
+                self._failures.note(text, cost)
+            if isinstance(result, bytes) and not (isinstance(cost, Unmeasured) and cost.transient):
                 cache.put_many({keys[text]: result.decode()})
-            costs[text] = _read(result)
             on_known(text)
 
         self._pool.run([asked[text].request(self._description) for text in missing], on_result=keep)
@@ -180,16 +189,23 @@ def _read(result: Result) -> _Cost | Unmeasured:
         return Unmeasured(f"ZigZag took more than {result.seconds:g} s for a layer", transient=True)
     if isinstance(result, Crash):
         return Unmeasured(f"ZigZag stopped: {result.reason}", transient=True)
-    table = json.loads(result)
-    return Unmeasured(table["error"]) if "error" in table else _Cost(**table)
+    try:
+        table = json.loads(result)
+        if "error" in table:
+            return Unmeasured(str(table["error"]))
+        cost = _Cost(**table)
+        if all(isfinite(figure) and figure >= 0 for figure in asdict(cost).values()):
+            return cost
+    except (ValueError, TypeError, RecursionError):
+        pass
+    shown = result[:60].decode("utf-8", "replace")
+    return Unmeasured(f"ZigZag's answer for a layer cannot be used: {shown}", transient=True)
 
 
 def _read_stored(text: str) -> _Cost | Unmeasured | None:
     """A cached answer; one that cannot be read counts as missing."""
-    try:
-        return _read(text.encode())
-    except (ValueError, TypeError):
-        return None
+    cost = _read(text.encode())
+    return None if isinstance(cost, Unmeasured) and cost.transient else cost
 
 
 def _job_progress(plans: Sequence[Plan], progress: Progress | None) -> Callable[[str], None]:

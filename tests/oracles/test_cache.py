@@ -10,14 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.oracles.cache import (
-    Cache,
-    answer_from_json,
-    answer_to_json,
-    cache_key,
-    default_folder,
-    measure_cached,
-)
+from hwopt.oracles.answers import answer_from_json, answer_to_json
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache, cache_key, default_folder
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 
 

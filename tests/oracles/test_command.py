@@ -14,7 +14,8 @@ import onnx.parser
 import pytest
 
 from hwopt.errors import BadInput
-from hwopt.oracles.cache import Cache, measure_cached
+from hwopt.oracles.asking import measure_cached
+from hwopt.oracles.cache import Cache
 from hwopt.oracles.command import CommandOracle
 from hwopt.oracles.protocol import Answer, Job, Measurement, Unmeasured
 from hwopt.registry import load_target, make_oracle
