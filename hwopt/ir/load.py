@@ -14,6 +14,7 @@ from hwopt.errors import BadInput
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL, External, ExternalData
 from hwopt.ir.foreign import foreign, foreign_folder
+from hwopt.ir.sparse import make_dense
 from hwopt.ir.vet import vet
 from hwopt.wording import near
 
@@ -42,6 +43,7 @@ def load_model(path: Path) -> ir.Model:
     vet(proto, path)
     external = ExternalData(path.parent)
     external.embed_small(proto)
+    make_dense(proto)
     objection = check_file(path)
     model = _deserialise(proto, path)
     external.bind(model)

@@ -19,6 +19,7 @@ from hwopt.ir.vet_attributes import check_attributes
 from hwopt.ir.vet_functions import all_nodes, check_calls
 from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of, title
 from hwopt.ir.vet_names import check_names
+from hwopt.ir.vet_operators import check_sizes
 from hwopt.ir.vet_tensors import bytes_of, check_sparse, check_tensor
 from hwopt.ir.vet_words import Unsound, shown
 
@@ -48,6 +49,7 @@ def vet(proto: onnx.ModelProto, path: Path) -> None:
             if not node.op_type:
                 raise Unsound(f"the node {title(node)} has no operator")
             check_attributes(node.attribute, title(node))
+            check_sizes(node)
         for function in proto.functions:
             check_attributes(function.attribute_proto, f"the function {shown(function.name)}")
     except Unsound as error:

@@ -18,6 +18,7 @@ from hwopt.ir.vet_words import Unsound, shown
 LARGEST_TENSOR_BYTES = 2**40  # of a weight, whose bytes have to be there; nobody's memory holds more
 SMALL_BYTES = 64 * 2**20  # what a sparse tensor may always become
 SPARSEST = 1000  # a larger one may become so many times its stored values
+_LONGEST_PART = 255  # bytes of a name in a folder
 _LONGEST_NUMBER = 19  # digits of 2**63
 
 _COMPLEX = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
@@ -58,7 +59,8 @@ def check_sparse(sparse: onnx.SparseTensorProto) -> None:
     stored = bytes_of(elements(values.dims, where), dtype)
     if dense > max(SMALL_BYTES, SPARSEST * stored):
         raise Unsound(
-            f"{where} becomes {dense:,} bytes out of {stored:,}: store it densely, or as the size it has"
+            f"{where} becomes {dense:,} bytes out of {stored:,} that are stored: "
+            f"up to {SPARSEST:,} times as many are read"
         )
     _check_indices(sparse, where)
 
@@ -125,7 +127,8 @@ def _check_reference(tensor: onnx.TensorProto, needed: int, where: str) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if tensor.data_type == TensorProto.STRING:
         raise Unsound(f"{where} holds strings in another file")
-    if not isinstance(entries.get("location", ""), str) or "\0" in entries.get("location", ""):
+    location = entries.get("location", "").encode()
+    if b"\0" in location or any(len(part) > _LONGEST_PART for part in location.split(b"/")):
         raise Unsound(f"{where} names a file that cannot be one")
     for key in ("offset", "length"):
         text = entries.get(key, "0")
