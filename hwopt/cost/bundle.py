@@ -11,6 +11,7 @@ import json
 import lzma
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from hwopt.errors import BadInput
@@ -88,12 +89,17 @@ def unpack(path: Path, sha256: str | None = None) -> Bundle:
             "or name the file with --cost-model to load it in a process of its own"
         )
     try:
-        header, boosters = _parse(unpacked(data, _LARGEST))
+        header, boosters = _contents(data)
     except (lzma.LZMAError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise BadInput(f"{path}: not a cost model of this hwopt ({shorten(str(error))}); {_FIT}") from None
     if not boosters or not all(booster.startswith(_UBJ) for booster in boosters):
         raise BadInput(f"{path}: its boosters are not in XGBoost's UBJ format; {_FIT}")
     return Bundle(path, found, header, boosters)
+
+
+@lru_cache(maxsize=2)  # unpacking is a quarter of a run on a small model, and a process makes many
+def _contents(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
+    return _parse(unpacked(data, _LARGEST))
 
 
 def _parse(data: bytes) -> tuple[Header, tuple[bytes, ...]]:
