@@ -42,15 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what is asked for, prints the tables and returns the exit code."""
     asked = _asked(arguments)
     jobs = list(_jobs(asked.only or KINDS, asked.target or TARGETS, asked.every))
-    rows = run(jobs, asked.workers)
-    if asked.rows is not None:
-        asked.rows.write_text("".join(json.dumps(vars(row)) + "\n" for row in rows), "utf-8")
+    rows = list(_kept(run(jobs, asked.workers), asked.rows))
     for target in asked.target or TARGETS:
         print(table(target, [row for row in rows if row.target == target]), flush=True)
     for row in rows:
         if row.counted and row.outcome != PASSED:
             print(f"{row.outcome}: {row.kind}/{row.name} on {row.target}: {row.message}"[:300])
     return 0 if good(rows) else 1
+
+
+def _kept(rows: Iterator[Row], path: Path | None) -> Iterator[Row]:
+    """The rows, each written down as it comes."""
+    if path is None:
+        yield from rows
+        return
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            print(json.dumps(vars(row)), file=file, flush=True)
+            yield row
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -70,7 +79,7 @@ def _jobs(kinds: Sequence[str], targets: Sequence[str], every: int) -> Iterator[
                 yield kind, name, target
 
 
-def run(jobs: Sequence[Job], workers: int) -> list[Row]:
+def run(jobs: Sequence[Job], workers: int) -> Iterator[Row]:
     """A row per job, in their order, judged in so many processes."""
     own = threading.local()
     all_of_them: list[_Process] = []
@@ -84,7 +93,7 @@ def run(jobs: Sequence[Job], workers: int) -> list[Row]:
 
     try:
         with ThreadPoolExecutor(workers) as threads:
-            return list(threads.map(judged, jobs))
+            yield from threads.map(judged, jobs)
     finally:
         for process in all_of_them:
             process.end()
