@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hwopt.errors import BadInput
 from hwopt.guard.client import Died, checked
+from hwopt.visible import printable
 
 CHECK_FAILED = "hwopt.check_failed"  # key in graph.meta: why the input did not pass the full check
 _NOT_ITS_FAULT = ("No Op registered", "No opset import")
@@ -36,5 +37,6 @@ def one_line(error: Exception) -> str:
 
 
 def shortened(text: str) -> str:
-    """At most 300 characters of an error's text."""
+    """At most 300 characters of an error's text, the names in it harmless to a terminal."""
+    text = printable(text)
     return text if len(text) <= 300 else text[:297] + "..."
