@@ -50,10 +50,10 @@ class Ledger:
         self._last = ""
 
     @contextmanager
-    def step(self, value: Value, text: str) -> Iterator[list[Made]]:
+    def step(self, value: Value, text: str = "") -> Iterator[list[Made]]:
         """A step is made inside; behind it, its nodes say so, and the list holds what it did.
 
-        text: what the nodes say. Where the step fails, they say nothing.
+        text: what the nodes say; "": nothing, the step is a trial. Where the step fails, they say nothing.
         """
         around, made = self._around(value), list[Made]()
         yield made
@@ -84,12 +84,14 @@ class Ledger:
         gone = [node for node in around.nodes if node.graph is None]
         if not around.whole and len(graph) != len(self._forms) - len(gone) + len(new):
             return self._recorded(self._everywhere(), text, choice)
-        edited = Before(around.nodes).record(self._model, text, new)
+        before = Before(around.nodes)
+        edited = before.record(self._model, text, new) if text else before.edited()
         for node in gone:
             self._drop(node)
         for node in (*edited, *new):
             self._note(node)
-        self._sign((*around.nodes, *new), choice)
+        if text:
+            self._sign((*around.nodes, *new), choice)
         return Made(len(gone), len(new))
 
     def _with_readers(self, around: _Around) -> _Around:

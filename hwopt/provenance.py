@@ -203,7 +203,7 @@ class Before:
         step: what made it. made: the nodes that are new; None: what of the model is not known.
         """
         gone = [node for node in self.nodes if node.graph is None]
-        edited = [n for n, was in self.nodes.items() if n.graph is not None and Form.of(n) != was]
+        edited = self.edited()
         new = [node for node in model.graph if node not in self.nodes] if made is None else made
         everything = [name for node in gone for name in sources_of(node)]
         heirless = set(gone) if not new else set[ir.Node]()
@@ -219,6 +219,10 @@ class Before:
         if heirless:
             self._bury(model, [node for node in gone if node in heirless])
         return edited
+
+    def edited(self) -> list[ir.Node]:
+        """Nodes that are still there, and not as they were."""
+        return [n for n, was in self.nodes.items() if n.graph is not None and Form.of(n) != was]
 
     def _joined(self, node: ir.Node, gone: Iterable[ir.Node]) -> set[ir.Node]:
         """The nodes that went and hung on this one, directly or through others that went."""

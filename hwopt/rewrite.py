@@ -8,6 +8,7 @@ listeners, and leaves on the nodes where they come from (`hwopt.provenance`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
 from time import perf_counter
@@ -20,6 +21,7 @@ from hwopt.ledger import Ledger, ledger_of
 from hwopt.scope import Assignment
 from hwopt.trace import REWRITING, CheckFailed, Listeners, RewriteApplied, emit, timed_pass
 
+_MANY = 8  # values from which on it pays to know the graph, which costs a look at every node
 _STEPS = "hwopt.steps"  # in graph.meta, which survives clones: how many steps were made
 
 
@@ -40,10 +42,12 @@ def rewrite(base: ir.Model, values: Iterable[Value]) -> ir.Model:
     Weights of LOSSY values are initial ones; their nodes carry marks for repair. Raises RewriteFailed
     where a value cannot be written there, PassFailed where its pass breaks down.
     """
-    changed, made = base.clone(), list[Value]()
-    for value in values:
-        apply_value(changed, value, partial(rewrite, base, tuple(made)))
-        made.append(value)
+    changed, wanted = base.clone(), list(values)
+    with ledger_of(changed) if len(wanted) >= _MANY else nullcontext() as ledger:
+        for number, value in enumerate(wanted):
+            before = partial(rewrite, base, tuple(wanted[:number]))
+            with nullcontext() if ledger is None else ledger.step(value):
+                apply_value(changed, value, before)
     return changed
 
 
