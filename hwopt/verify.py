@@ -8,14 +8,16 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
-from hwopt.gaps import EXACT_TOLERANCE, OWN_NOISE, Difference, compare, keep_worst, nudged
+from hwopt.gaps import BATCHES, EXACT_TOLERANCE, OWN_NOISE, Difference, compare, keep_worst, nudged
 from hwopt.guard.client import RUNTIME, Died, NotRun, Run, Serial, out_of_memory, runs
 from hwopt.guard.limits import memory_limit
 from hwopt.inputs import random_feeds
 from hwopt.ir import interface
+from hwopt.ir.save import MAX_FILE_BYTES, tensor_bytes
 from hwopt.nodes import Array
 from hwopt.runtime import serialised
 from hwopt.trace import CheckFailed, Listeners, emit
+from hwopt.verify_segments import HOW, differences_by_segments
 
 __all__ = [
     "BATCHES",
@@ -27,11 +29,14 @@ __all__ = [
     "differences",
     "differences_from",
     "expected_of",
+    "how_compared",
     "nudged",
     "require_exact",
     "require_same_interface",
+    "runs_whole",
 ]
-BATCHES = (1, 3)  # a rewrite that only holds for batch 1 shows at 3
+WHOLE = "whole models, on seeded inputs"
+WHOLE_UP_TO = MAX_FILE_BYTES  # bytes of weights: what one ONNX message holds
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,23 @@ def differences(
 ) -> tuple[Difference, ...] | str:
     """Compares all outputs on seeded inputs, at two batch sizes where the batch is free.
 
-    A text instead of differences says why ONNX Runtime could not run the reference.
+    Models above `WHOLE_UP_TO` go stretch by stretch (`verify_segments`). A text instead of differences
+    says why ONNX Runtime could not run the reference.
     """
+    if not runs_whole(one, two):
+        return differences_by_segments(one, two, input_shapes, seed)
     samples = expected_of(one, input_shapes, seed)
     return samples if isinstance(samples, str) else differences_from(samples, two)
+
+
+def runs_whole(*models: ir.Model) -> bool:
+    """Whether models are light enough to be run as a whole."""
+    return all(tensor_bytes(model) <= WHOLE_UP_TO for model in models)
+
+
+def how_compared(*models: ir.Model) -> str:
+    """How `differences` goes about it, for the report."""
+    return WHOLE if runs_whole(*models) else HOW
 
 
 def expected_of(

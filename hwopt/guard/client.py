@@ -10,15 +10,18 @@ Each raises `Died` where the worker did not live to answer, or ran out of its me
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 
 from hwopt.errors import BadInput
+from hwopt.gaps import Difference
 from hwopt.guard.limits import MEMORY, SECONDS, gigabytes, memory_limit, switched_off, time_limit
 from hwopt.guard.messages import Array, Head, dtype_of, pack, pack_arrays, unpack, unpack_arrays
 from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
@@ -114,6 +117,44 @@ def _outcome(item: Head) -> tuple[str, Outcome]:
     shape = item["shape"]
     assert isinstance(shape, list)
     return str(item["name"]), Outcome(tuple(shape), dtype_of(str(item["dtype"])))
+
+
+class Stretches:
+    """Two models run stretch by stretch on the same samples, whose values stay in the worker.
+
+    Use it as a context manager. A worker that dies on the way ends it all: `Died`.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, sets: Sequence[Mapping[str, Array]]) -> None:
+        blocks = list[bytes | memoryview]()
+        self._run = f"{os.getpid()}-{next(self._numbers)}"
+        described = [pack_arrays(feeds, blocks) for feeds in sets]
+        _ask({"job": "begin", "run": self._run, "sets": described}, blocks, 0, RUNTIME)
+
+    def advance(self, model: Serial, keep: Sequence[str], noise: bool) -> NotRun | None:
+        """The next stretch of the first model. keep: what is read behind it; noise: `against` will follow."""
+        return self._do({"job": "advance", "keep": list(keep), "noise": noise}, model)[0]
+
+    def against(self, model: Serial) -> list[Difference] | NotRun:
+        """How far the same stretch of the second model is from what the first made."""
+        refusal, reply = self._do({"job": "against"}, model)
+        return refusal or [Difference(**gap) for gap in _heads(reply["gaps"])]  # type: ignore[arg-type]
+
+    def _do(self, head: Head, model: Serial) -> tuple[NotRun | None, Head]:
+        outside = [asdict(place) for place in model.outside]
+        reply, _ = _ask({**head, "run": self._run, "outside": outside}, [model.data], model.size, RUNTIME)
+        return _affordable(_refusal(reply), RUNTIME, model.size), reply
+
+    def __enter__(self) -> Stretches:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or not issubclass(kind, Died | KeyboardInterrupt):  # then the worker is gone
+            _ask({"job": "end", "run": self._run}, [], 0, RUNTIME)
 
 
 def warm() -> None:

@@ -12,8 +12,9 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from hwopt.guard import jobs
+from hwopt.guard.jobs import JOBS
 from hwopt.guard.messages import Head, pack, unpack
+from hwopt.guard.running import failed
 
 
 def answer(message: bytes) -> bytes:
@@ -27,11 +28,11 @@ def answer(message: bytes) -> bytes:
 
 def done(head: Head, blocks: list[memoryview], out: list[bytes | memoryview]) -> Head:
     """What a job comes to: its reply, or {"error", "memory"}."""
-    job = jobs.JOBS[str(head["job"])]
+    job = JOBS[str(head["job"])]
     try:
         return job(head, blocks, out)
     except Exception as error:  # native code raises whatever it likes: the caller decides what it means
-        return jobs.failed(error)
+        return failed(error)
 
 
 def _number(head: Head, name: str) -> float:

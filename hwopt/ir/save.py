@@ -37,7 +37,7 @@ def model_bytes(model: ir.Model) -> bytes:
 
     Raises BadInput where it does not fit into protobuf's 2 GB.
     """
-    if _tensor_bytes(model) > MAX_FILE_BYTES:
+    if tensor_bytes(model) > MAX_FILE_BYTES:
         raise BadInput("the model is over 2 GB and does not fit into one ONNX message: save it to a file")
     return _serialise(whole_proto(model))
 
@@ -58,7 +58,7 @@ def save_model(model: ir.Model, path: Path, force: bool = False, max_file_bytes:
     path = Path(path)
     if max_file_bytes is None:
         max_file_bytes = EMBED_UP_TO_BYTES if model.graph.meta.get(EXTERNAL) else MAX_FILE_BYTES
-    data_path = path.with_name(path.name + ".data") if _tensor_bytes(model) > max_file_bytes else None
+    data_path = path.with_name(path.name + ".data") if tensor_bytes(model) > max_file_bytes else None
     _refuse_to_overwrite([p for p in (path, data_path) if p is not None], force)
     try:
         with _workshop(path) as folder:
@@ -124,7 +124,7 @@ def _publish(draft: Path, path: Path) -> None:
     os.replace(draft, path)
 
 
-def _tensor_bytes(model: ir.Model) -> int:
+def tensor_bytes(model: ir.Model) -> int:
     """Bytes of all initializers and tensor attributes, nested graphs included."""
     return sum(_stored_bytes(tensor) for tensor in tensors_of(model))
 

@@ -44,6 +44,7 @@ from hwopt.report.schema import (
 from hwopt.report.trust import trust_notes
 from hwopt.settle import Settled
 from hwopt.stopping import TIME_LIMIT
+from hwopt.verify import how_compared
 from hwopt.versions import versions
 from hwopt.work import Work
 
@@ -122,7 +123,17 @@ def verification(findings: Findings) -> Verification:
         oracle=oracle,
         outputs_of="file" if settled.written is None else f"{FLOAT} result",
         interface_changes=interface_changes(findings.work.model, settled.delivered),
+        how=_how(findings),
     )
+
+
+def _how(findings: Findings) -> str:
+    """How the outputs were compared, or why they were not."""
+    if isinstance(findings.changes, str):
+        return f"not compared: {findings.changes}"
+    if findings.unchanged:
+        return "nothing to compare: the input came back"
+    return how_compared(findings.work.model, findings.settled.model)
 
 
 def interface_changes(before: ir.Model, after: ir.Model) -> tuple[str, ...]:

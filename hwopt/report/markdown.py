@@ -8,6 +8,8 @@ from hwopt.report import analysis_table, analysis_text, words
 from hwopt.report.pareto import SHOWN_ROWS, pareto_table
 from hwopt.report.rounds import round_lines
 from hwopt.report.schema import ChoiceRow, Missing, Outcome, PassRow, Report, SubgraphRow, Unpriced
+from hwopt.report.schema_proof import STRETCHES
+from hwopt.visible import visible
 
 _KEEP = "keep"
 _SHOWN_NODES = 3
@@ -21,7 +23,7 @@ _HEADLINES = {
 
 
 def to_markdown(report: Report) -> str:
-    """The whole report as Markdown, ending in a newline."""
+    """The whole report as Markdown, ending in a newline; no name in it steers a terminal."""
     parts = [
         _head(report),
         _section("Before and after", _summary(report)),
@@ -39,7 +41,7 @@ def to_markdown(report: Report) -> str:
         _section("Time spent", _timings(report)),
         _section("How to reproduce", _reproduce(report)),
     ]
-    return "\n".join(part for part in parts if part)
+    return visible("\n".join(part for part in parts if part))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -187,6 +189,8 @@ def _verification(report: Report) -> str:
         lines.append(
             f"- output `{row.name}`{whose}: largest difference {row.max_abs:.3g}, relative {row.max_rel:.3g}"
         )
+    if proof.how.startswith(STRETCHES):
+        lines.append(f"- outputs were compared {proof.how}")
     if isinstance(proof.oracle, Missing):
         return "\n".join([*lines, f"- whole model by the oracle: unavailable: {proof.oracle.unavailable}"])
     before, after = proof.oracle.before, proof.oracle.after

@@ -9,6 +9,7 @@ from hwopt.report.schema_costs import Figure, Missing, Number
 EXPECTED = "top1, expected by the input's own probabilities"  # a metric of its own, less noisy than top1
 DIVERGENCES = ("kl", "relative_error")  # metrics that say how far outputs are apart
 AGREEMENT = "agreement"
+STRETCHES = "stretch by stretch"  # how outputs of large models are compared
 
 
 @dataclass(frozen=True)
@@ -91,3 +92,6 @@ class Verification:
     """What the user allowed to change, one line each."""
     outputs_of: str = "file"
     """Whose outputs those are: the file's, or the fp32 result's, where the file has another precision."""
+    how: str = ""
+    """How outputs were compared: of whole models, or of stretches of large ones, where `outputs` has the
+    values at which they were cut, too; or why they were not. "" in reports of older versions."""

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hwopt.guard.jobs import flat
+from hwopt.guard.running import flat
 from hwopt.guard.messages import Array, pack, pack_arrays, unpack, unpack_arrays
 
 ARRAYS: dict[str, Array] = {

@@ -9,8 +9,9 @@ import onnx_ir as ir
 
 from hwopt.debug.compare.inputs import one_line
 from hwopt.debug.compare.memory import hand_back
-from hwopt.debug.compare.pieces import Piece, outer_reads
+from hwopt.debug.compare.pieces import Piece
 from hwopt.nodes import Array
+from hwopt.reads import outer_reads
 from hwopt.runtime import Session
 
 _WORTH_HANDING_BACK = 1 << 20  # bytes
