@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hwopt.guard.running import flat
 from hwopt.guard.messages import Array, pack, pack_arrays, unpack, unpack_arrays
+from hwopt.guard.running import flat
 
 ARRAYS: dict[str, Array] = {
     "floats": np.arange(6, dtype=np.float32).reshape(2, 3),
