@@ -112,12 +112,12 @@ def test_a_file_of_a_hundred_megabytes_is_not_read(folder: Path) -> None:
 def test_what_is_no_file_is_not_waited_for(kind: str, folder: Path) -> None:
     file = folder / "target.toml"
     file.unlink()
-    {
-        "pipe": lambda: os.mkfifo(file),
-        "device": lambda: file.symlink_to("/dev/zero"),
-        "folder": file.mkdir,
-        "dangling": lambda: file.symlink_to("nowhere.toml"),
-    }[kind]()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.symlink_to("/dev/zero" if kind == "device" else "nowhere.toml")
     refusal(folder, "cannot be read" if kind == "dangling" else "not a file")
 
 
