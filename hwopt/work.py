@@ -47,7 +47,8 @@ class Work:
     model: the input, its nodes carrying places; never edited. path: "" for a model that came
     from memory. oracle: the target's, or why it cannot be asked. limit: what LOSSY values may
     cost, None without calibration data, when only EXACT values are made. stop: asked between the
-    steps of long work; true: end it with the best so far.
+    steps of long work; true: end it with the best so far. failed: subgraphs that the oracle was asked for
+    and failed at, with what it said; grows as the run asks.
     """
 
     model: ir.Model
@@ -63,6 +64,7 @@ class Work:
     settings: Settings
     before: Assessment
     stop: Stop = field(default_factory=Stop)
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> UserMetric | None:
@@ -94,10 +96,12 @@ class Work:
         """
         if isinstance(self.oracle, BadInput):
             return pricer if isinstance(pricer, Learned) else Learned(pricer)
-        return refine_most_uncertain(
+        learned = refine_most_uncertain(
             model, found.partition, found.shapes, pricer, self.oracle, self.settings.refine,
             context=self.cost_model.header.context,
         )  # fmt: skip
+        self.failed.update(learned.failed)
+        return learned
 
 
 def open_work(

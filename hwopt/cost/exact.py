@@ -41,8 +41,8 @@ def refine_most_uncertain(
     parts, shapes: of the model (hwopt.partition.partition, hwopt.shapes.infer_shapes). pricer: a
     cost model, or a Learned, which is then taught itself. cache: None where the oracle has its own.
     context: whether to cut neighbours out along; not where the oracle prices layer by layer. All
-    are asked in one batch; what the oracle cannot measure stays predicted. A count of 0 asks
-    nothing.
+    are asked in one batch; what the oracle cannot measure stays predicted, and what it failed at is in
+    `Learned.failed`. A count of 0 asks nothing.
     """
     learned = pricer if isinstance(pricer, Learned) else Learned(pricer)
     chosen = most_uncertain(parts, learned, count)
@@ -54,11 +54,15 @@ def refine_most_uncertain(
             learned.learn([group], answer, Source(oracle.source))
         elif isinstance(answer, Measurement):
             without_rows.append(group)
+        else:
+            learned.note_failure(group.label, answer)
     # An oracle that only knows totals is asked for the subgraph alone.
     cuts = [alone(model, parts, group, shapes) for group in without_rows]
     for group, answer in zip(without_rows, _ask(oracle, cuts, cache, progress), strict=True):
         if isinstance(answer, Measurement) and not answer.unpriced:
             learned.know(group.signature, answer.latency_us, Source(oracle.source))
+        elif not isinstance(answer, Measurement):
+            learned.note_failure(group.label, answer)
     return learned
 
 

@@ -12,16 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hwopt.cost.protocol import Pricer
 from hwopt.estimate import Estimate, Source
-from hwopt.oracles.protocol import Measurement
+from hwopt.oracles.protocol import Measurement, Unmeasured
 from hwopt.partition import Subgraph
 from hwopt.signature import GRAPH_INPUT, VIEW, Signature
 
 
 class Learned:
-    """A pricer on top of another one; the oracle's figures win."""
+    """A pricer on top of another one; the oracle's figures win.
+
+    failed: why subgraphs keep their predicted figure although the oracle was asked, by their labels;
+    where it crashed or hung, not where it has no figure for such a subgraph.
+    """
 
     def __init__(self, model: Pricer) -> None:
         self._model = model
+        self.failed: dict[str, str] = {}
         self._exact: dict[Signature, Estimate] = {}
 
     def __len__(self) -> int:
@@ -60,6 +65,11 @@ class Learned:
     def know(self, signature: Signature, latency_us: float, source: Source) -> None:
         """Takes one exact figure, in microseconds."""
         self._exact[signature] = Estimate(latency_us, 0.0, source)
+
+    def note_failure(self, label: str, answer: Unmeasured) -> None:
+        """Remembers that the oracle failed at a subgraph."""
+        if answer.transient:
+            self.failed[label] = answer.reason
 
     def settled(self, signature: Signature) -> bool:
         """Whether the figure is the oracle's."""

@@ -11,7 +11,7 @@ from hwopt.potential import Potential
 from hwopt.report.analysis_potential import choice_rows, potential_info
 from hwopt.report.analysis_shares import where_time_goes
 from hwopt.report.asked import settings_asked
-from hwopt.report.build import model_info, skipped_rows, target_info
+from hwopt.report.build import failed_notes, model_info, skipped_rows, target_info
 from hwopt.report.figures import costs, left_out, oracle_costs, subgraph_rows
 from hwopt.report.passes import PassSums
 from hwopt.report.schema import (
@@ -64,7 +64,7 @@ def build_analysis(found: Analysed, command: str, timings: Timings, passes: Pass
         budget=Budget(work.settings.objective.value),
         search=nothing,
         timings_s=timings.to_json(),
-        notes=(*trust_notes(work, work.before), *_notes(answer)),
+        notes=(*trust_notes(work, work.before), *failed_notes(work), *_notes(answer)),
         settings=settings_asked(work.settings),
         calibration=nothing,
         passes=passes.rows(unchanged=True),

@@ -48,6 +48,8 @@ from hwopt.verify import how_compared
 from hwopt.versions import versions
 from hwopt.work import Work
 
+_SHOWN_FAILURES = 5
+
 
 def build_report(findings: Findings) -> Report:
     """The whole report of an `optimize` run; `output` is filled in when the files are written."""
@@ -220,6 +222,15 @@ def untried_notes(findings: Findings) -> tuple[str, ...]:
     return (f"without calibration data only EXACT rewrites are tried; with --calib {names} can do more",)
 
 
+def failed_notes(work: Work) -> tuple[str, ...]:
+    """Which subgraphs the oracle failed at: what the cost model predicts of them stands."""
+    if not work.failed:
+        return ()
+    shown = [f"{label} ({reason})" for label, reason in list(work.failed.items())[:_SHOWN_FAILURES]]
+    more = f" and {len(work.failed) - len(shown)} more" if len(work.failed) > len(shown) else ""
+    return (f"the oracle failed at subgraphs, whose latency is predicted instead: {'; '.join(shown)}{more}",)
+
+
 def notes(findings: Findings) -> tuple[str, ...]:
     """What a reader must know to trust the figures."""
     work, settled = findings.work, findings.settled
@@ -232,6 +243,7 @@ def notes(findings: Findings) -> tuple[str, ...]:
     if names:
         found.append(f"the oracle's latency leaves out {len(names)} operators: {', '.join(names[:10])}")
     found.extend(settled.notes)
+    found.extend(failed_notes(work))
     found.extend(stop_notes(work))
     damage = settled.decision.damage
     if any((d.precision, d.against) == (FLOAT, FLOAT) for d in settled.accuracy):
