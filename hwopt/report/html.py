@@ -67,6 +67,7 @@ def to_html(report: Report) -> str:
         changed=sum(item.changed for item in decisions),
         pair_rows=html_tables.pair_rows(report),
         bounds=html_tables.BOUND_NAMES,
+        most=words.MOST_ROWS,
         model=PurePosixPath(report.model.path.replace("\\", "/")).name or "model",
         notes=[note for note in report.notes if not note.startswith(_MEASURED_ROUND)],
         rounds=[note for note in report.notes if note.startswith(_MEASURED_ROUND)],
@@ -99,6 +100,7 @@ def _environment() -> Environment:
         "bytes": words.byte_count,
         "number": words.number,
         "unbroken": _unbroken,
+        "beyond": words.beyond,
     }
     made.tests["missing"] = lambda value: isinstance(value, Missing)
     return made

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from hwopt.report import analysis_table, analysis_text, words
 from hwopt.report.pareto import SHOWN_ROWS, pareto_table
@@ -11,6 +12,7 @@ from hwopt.report.schema import ChoiceRow, Missing, Outcome, PassRow, Report, Su
 from hwopt.report.schema_proof import STRETCHES
 from hwopt.visible import visible
 
+T = TypeVar("T")
 _KEEP = "keep"
 _SHOWN_NODES = 3
 
@@ -48,6 +50,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; bars and line breaks inside a cell are made harmless."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _first(header: Sequence[str], rows: Sequence[T], cells: Callable[[T], Sequence[str]]) -> str:
+    """A table of as many rows as somebody may read, and how many more there are."""
+    shown = table(header, [cells(row) for row in rows[: words.MOST_ROWS]])
+    return shown if len(rows) <= words.MOST_ROWS else f"{shown}\n\n{words.beyond(len(rows))}"
 
 
 def _cell(text: str) -> str:
@@ -114,7 +122,7 @@ def _choices(report: Report, changed: bool) -> str:
     if not rows:
         return ""
     header = ["choice", "nodes", "taken", "latency before", "latency after", "damage", "why"]
-    return table(header, [_choice_cells(row) for row in rows])
+    return _first(header, rows, _choice_cells)
 
 
 def _choice_cells(row: ChoiceRow) -> list[str]:
@@ -144,13 +152,13 @@ def _unpriced(report: Report) -> str:
     if not rows:
         return ""
     intro = "These operators have no price on this target; they are not counted as zero.\n\n"
-    return intro + table(["model", "operator", "node", "reason"], rows)
+    return intro + _first(["model", "operator", "node", "reason"], rows, list)
 
 
 def _skipped(report: Report) -> str:
     if not report.skipped:
         return ""
-    return table(["pass", "node", "reason"], [[row.pass_, row.node, row.reason] for row in report.skipped])
+    return _first(["pass", "node", "reason"], report.skipped, lambda row: [row.pass_, row.node, row.reason])
 
 
 def _subgraphs(report: Report) -> str:
@@ -160,7 +168,7 @@ def _subgraphs(report: Report) -> str:
 
 def _subgraph_table(rows: Sequence[SubgraphRow]) -> str:
     header = ["", "kind", "engine", "nodes", "latency", "bound", "peak memory"]
-    return table(header, [_subgraph_cells(row) for row in rows])
+    return _first(header, rows, _subgraph_cells)
 
 
 def _subgraph_cells(row: SubgraphRow) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from hwopt.estimate import Estimate
 from hwopt.report.schema import AccuracyRow, Costs, Figure, Missing, Number, Report
 
+MOST_ROWS = 1000  # of a table for people; the JSON report has all of them
+
 
 @dataclass(frozen=True)
 class SummaryRow:
@@ -143,3 +145,8 @@ def _score(row: AccuracyRow, value: Number) -> str:
 def value_of(figure: Figure) -> float | None:
     """The bare value for sorting and shares; None where there is none."""
     return None if isinstance(figure, Missing) else figure.value
+
+
+def beyond(rows: int) -> str:
+    """What stands below a table of so many rows that not all are shown."""
+    return f"and {rows - MOST_ROWS:,} more, which the JSON report has"

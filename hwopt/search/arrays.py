@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 LATENCY, WEIGHTS, MACS, DAMAGE, UNPRICED = range(5)  # columns of `sums`
+_MOST_STEPS = 1024  # so many are held against one another, each against each
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,38 @@ class Arrays:
 def arrays(problem: Problem) -> Arrays:
     """The arrays of a problem. Entries for values that its choices do not have are left out."""
     names = tuple((KEEP, *(value.name for value in choice.values)) for choice in problem.choices)
-    prices = [problem.fixed, *(price for scope in problem.scopes for price in scope.table.values())]
-    steps = tuple(sorted({step for price in prices for step, _ in price.live}))
+    steps = _steps_in_question(problem)
     position = {choice.id: number for number, choice in enumerate(problem.choices)}
     codes = [{name: code for code, name in enumerate(choice)} for choice in names]
     at = {step: number for number, step in enumerate(steps)}
     joints = tuple(_joint(scope, position, codes, at) for scope in problem.scopes)
     sums, held = _figures([problem.fixed], at)
     return Arrays(tuple(position), names, steps, joints, sums[0], held[0])
+
+
+def _steps_in_question(problem: Problem) -> tuple[int, ...]:
+    """The steps that may hold the peak, as far as each table by itself tells; the safest one of the others.
+
+    What is left out is what `steps_that_matter` would leave out: here before there is a column for it.
+    """
+    low: dict[int, int] = dict(problem.fixed.live)
+    high = dict(low)
+    for scope in problem.scopes:
+        least, most, seen = dict[int, int](), dict[int, int](), dict[int, int]()
+        for price in scope.table.values():
+            for step, held in price.live:
+                least[step] = min(least.get(step, held), held)
+                most[step] = max(most.get(step, held), held)
+                seen[step] = seen.get(step, 0) + 1
+        for step, held in least.items():
+            always = seen[step] == len(scope.table)
+            low[step] = low.get(step, 0) + (held if always else min(held, 0))
+            high[step] = high.get(step, 0) + (most[step] if always else max(most[step], 0))
+    steps = sorted(low)
+    if not steps:
+        return ()
+    safest = max(steps, key=low.__getitem__)
+    return tuple(step for step in steps if step == safest or high[step] > low[safest])
 
 
 def _joint(
@@ -89,7 +115,8 @@ def _figures(prices: Sequence[Price], at: Mapping[int, int]) -> tuple[Floats, Fl
     held = np.zeros((len(prices), len(at)))
     for row, price in enumerate(prices):
         for step, size in price.live:
-            held[row, at[step]] += size
+            if step in at:
+                held[row, at[step]] += size
     return sums, held
 
 
@@ -97,12 +124,17 @@ def joined(arrays: Arrays) -> Arrays:
     """The same problem with every scope added into one that has all of its choices, where there is one."""
     joints = sorted(arrays.joints, key=lambda joint: -len(joint.columns))
     merged: list[Joint] = []
+    having: dict[int, set[int]] = defaultdict(set)  # a column, and the numbers of the joints that have it
     for joint in joints:
-        hosts = [i for i, host in enumerate(merged) if set(joint.columns) <= set(host.columns)]
+        hosts = set(range(len(merged))) if not joint.columns else having[joint.columns[0]]
+        for column in joint.columns[1:]:
+            hosts = hosts & having[column]
         if hosts:
             smallest = min(hosts, key=lambda i: (merged[i].entries, i))
             merged[smallest] = _added(merged[smallest], joint)
         else:
+            for column in joint.columns:
+                having[column].add(len(merged))
             merged.append(joint)
     return replace(arrays, joints=tuple(merged))
 
@@ -132,12 +164,17 @@ def steps_that_matter(arrays: Arrays) -> list[int]:
 
 
 def _undominated(arrays: Arrays, numbers: Sequence[int]) -> list[int]:
-    """Of these steps, those that no other one exceeds under every plan; of equal ones the first."""
-    most = arrays.held[:, None] - arrays.held[None, :]  # [s, t]: how much more s can hold than t
-    for joint in arrays.joints:
-        if joint.entries:
-            most += _widest(joint.held)
+    """Of these steps, those that no other one exceeds under every plan; of equal ones the first.
+
+    Of very many steps each is held against those near it alone.
+    """
     kept: list[int] = []
+    if len(numbers) > _MOST_STEPS:
+        for at in range(0, len(numbers), _MOST_STEPS):
+            some = numbers[at : at + _MOST_STEPS]
+            kept += _undominated(arrays.with_steps(range(at, at + len(some))), some)
+        return kept
+    most = _surpassing(arrays)
     alive = np.ones(len(numbers), dtype=bool)
     for step in range(len(numbers)):
         others = alive.copy()
@@ -148,12 +185,19 @@ def _undominated(arrays: Arrays, numbers: Sequence[int]) -> list[int]:
     return kept
 
 
-def _widest(held: Floats) -> Floats:
-    """The largest difference between every two columns over all rows: [steps, steps]."""
-    low, free = held.min(0), np.flatnonzero(held.max(0) > held.min(0))
-    most: Floats = low[:, None] - low[None, :]
-    most[free, :] += (held.max(0) - low)[free, None]
-    varied = held[:, free]
-    for number, step in enumerate(free):
-        most[step, free] = (varied[:, [number]] - varied).max(0)
-    return most
+def _surpassing(arrays: Arrays) -> Floats:
+    """How much more one step can hold than another one under some plan, at most: [steps, steps]."""
+    least, most = arrays.held.copy(), arrays.held.copy()
+    apart: list[tuple[Ints, Floats]] = []
+    for joint in arrays.joints:
+        if joint.entries:
+            low, high = joint.held.min(0), joint.held.max(0)
+            least, most = least + low, most + high
+            free = np.flatnonzero(high > low)  # between these, one and the same entry counts
+            varied = joint.held[:, free]
+            widest = np.array([(varied[:, [number]] - varied).max(0) for number in range(len(free))])
+            apart.append((free, widest.reshape(len(free), len(free)) - (high[free, None] - low[free])))
+    found: Floats = most[:, None] - least[None, :]
+    for free, less in apart:
+        found[np.ix_(free, free)] += less
+    return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -88,14 +89,22 @@ class _Curation:
         self.names = whole.names
         self.joints = list(whole.joints)
         self.gone: list[dict[int, int]] = [{} for _ in whole.names]
+        self._having: list[list[int]] = [[] for _ in whole.names]  # the joints that a choice is in
+        for number, joint in enumerate(self.joints):
+            for column in joint.columns:
+                self._having[column].append(number)
 
     def run(self) -> None:
-        waiting = set(range(len(self.names)))
-        while waiting:
-            column = min(waiting)
+        order = list(range(len(self.names)))  # a heap
+        waiting = set(order)
+        while order:
+            column = heappop(order)
             waiting.remove(column)
             if self._thin(column):
-                waiting.update(c for joint in self.joints if column in joint.columns for c in joint.columns)
+                for beside in {c for number in self._having[column] for c in self.joints[number].columns}:
+                    if beside not in waiting:
+                        waiting.add(beside)
+                        heappush(order, beside)
 
     def _thin(self, column: int) -> bool:
         """Drops what is dominated of one choice; whether anything was."""
@@ -121,20 +130,19 @@ class _Curation:
         """[value, other]: whether the other costs no more, all scopes together."""
         total = np.zeros((size, size, 1))  # a choice that no scope has costs nothing
         with np.errstate(invalid="ignore"):
-            for joint in self.joints:
-                if column in joint.columns:
-                    total = total + excesses(joint, column, size)
+            for number in self._having[column]:
+                total = total + excesses(self.joints[number], column, size)
         total = np.where(np.isnan(total), -np.inf, total)  # inf - inf: `value` is nowhere possible
         never: Bools = total.max(-1) <= 0
         return never
 
     def _forget(self, column: int) -> None:
         gone = np.array(sorted(self.gone[column]), np.int64)
-        for number, joint in enumerate(self.joints):
-            if column in joint.columns:
-                alive = ~np.isin(joint.codes[:, joint.columns.index(column)], gone)
-                rows = (joint.codes[alive], joint.sums[alive], joint.held[alive])
-                self.joints[number] = Joint(joint.columns, *rows)
+        for number in self._having[column]:
+            joint = self.joints[number]
+            alive = ~np.isin(joint.codes[:, joint.columns.index(column)], gone)
+            rows = (joint.codes[alive], joint.sums[alive], joint.held[alive])
+            self.joints[number] = Joint(joint.columns, *rows)
 
     def dropped(self, choices: Iterable[Choice]) -> Iterable[Dropped]:
         """Each with a value that is still there."""

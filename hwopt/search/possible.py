@@ -35,7 +35,8 @@ def supported(problem: Problem) -> dict[str, tuple[str, ...]]:
     Relations", 1977).
     """
     order = {c.id: (KEEP, *(value.name for value in c.values)) for c in problem.choices}
-    touched = [id for id in order if any(id in scope.choices for scope in problem.scopes)]
+    scoped = {id for scope in problem.scopes for id in scope.choices}
+    touched = [id for id in order if id in scoped]
     left = {choice: set(order[choice]) for choice in touched}
     while True:
         before = {choice: len(names) for choice, names in left.items()}
