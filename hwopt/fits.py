@@ -12,8 +12,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import struct
 import tempfile
+import time
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,7 +43,11 @@ from hwopt.trace import Listeners, Recorder, RepairFitted, emit
 
 REPAIR_VERSION = 6  # to be raised with every change of what a repair computes
 MOST_BYTES = 2 << 30  # of fits on disk
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, MemoryError, OverflowError, SyntaxError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_STALE_S = 3600.0  # a draft of a run that was killed
 
 
 def fitted(
@@ -173,7 +180,13 @@ def _write(path: Path, index: str, arrays: Sequence[Array]) -> None:
 
 
 def _make_room(folder: Path) -> None:
-    """Removes what was not used for the longest time, as far as the folder holds too much."""
+    """Removes what was not used for the longest time, as far as the folder holds too much.
+
+    Drafts of runs that were killed go, too.
+    """
+    for entry in os.scandir(folder):
+        if entry.name.endswith(".part") and entry.stat().st_mtime < time.time() - _STALE_S:
+            (folder / entry.name).unlink(missing_ok=True)
     sizes = [(entry.stat().st_mtime, entry.name, entry.stat().st_size) for entry in os.scandir(folder)]
     spare = MOST_BYTES - sum(size for _, _, size in sizes)
     for _, name, size in sorted(sizes):

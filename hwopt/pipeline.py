@@ -31,6 +31,7 @@ from hwopt.report.schema import Report
 from hwopt.report.write import Stage, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
 from hwopt.scope import Problem
+from hwopt.scratch import disk_may_be_full
 from hwopt.search.problem import never
 from hwopt.settings import Options, settings
 from hwopt.settle import Settled
@@ -133,6 +134,7 @@ def optimize(
         place_for(out, force) as place,
         saved_when_interrupted(out) as so_far,
         reproduced(asked, so_far),
+        disk_may_be_full(),
         dumping(dump_dir, dump_each, force) as dumps,
     ):
         told: Listeners = (timings, passes, so_far, *dumps.listeners, *listeners)

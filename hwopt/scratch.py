@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import tempfile
 import time
@@ -25,6 +26,7 @@ from hwopt.leftovers import is_locked, lock, new_name, remove, sweep
 
 _PATIENCE_S, _PAUSE_S = 10.0, 0.01
 _TRIES = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _LONGEST = 50  # characters, four bytes each at the most; a name has 255 bytes
 
 
@@ -123,6 +125,20 @@ def claim(out: Path, check: Callable[[], None]) -> Iterator[Path]:
         yield folder
     finally:
         _cleared(folder, handle)
+
+
+@contextmanager
+def disk_may_be_full() -> Iterator[None]:
+    """A disk that has no room left on the way is the user's to mend, not a bug. Raises BadInput."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        raise BadInput(
+            f"the disk refuses{where}: {error.strerror}; temporary files go to {system_folder()} (TMPDIR)"
+        ) from None
 
 
 @contextmanager

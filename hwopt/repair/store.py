@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -30,9 +31,20 @@ class Store:
         if self._folder is None:
             self._folder = temporary_folder()
         self._files += 1
-        return np.memmap(Path(self._folder.name) / f"{self._files}.bin", dtype=dtype, mode="w+", shape=shape)
+        path = Path(self._folder.name) / f"{self._files}.bin"
+        _reserve(path, size)
+        return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
 
     def release(self, array: Array) -> None:
         """Say that an array in memory is no longer used."""
         if not isinstance(array, np.memmap):
             self._left += array.nbytes
+
+
+def _reserve(path: Path, size: int) -> None:
+    """A file with all its room: a full disk is an OSError here, not the end of the process later on."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
