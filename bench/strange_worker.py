@@ -1,4 +1,4 @@
-"""A process that judges cases: a line of JSON in, [kind, name, target], a line of JSON out, the row."""
+"""A process that judges cases: a line in, [kind, name, target, pictures], a line out, the row; both JSON."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for line in sys.stdin:
-        kind, name, target = json.loads(line)
-        print(json.dumps(asdict(judge(_cases(kind)[name](), target))), file=answers, flush=True)
+        kind, name, target, pictures = json.loads(line)
+        row = judge(_cases(kind)[name](), target, pictures)
+        print(json.dumps(asdict(row)), file=answers, flush=True)
 
 
 if __name__ == "__main__":
