@@ -33,6 +33,7 @@ __all__ = [
     "nudged",
     "require_exact",
     "require_same_interface",
+    "require_survivable",
     "runs_whole",
 ]
 WHOLE = "whole models, on seeded inputs"
@@ -91,6 +92,19 @@ def expected_of(
     whole = zip(feeds, found[: len(feeds)], found[len(feeds) :], strict=True)
     # Not every model with a free batch axis runs at more than one sample.
     return tuple(_sample(given, came, again) for given, came, again in whole if not isinstance(came, NotRun))
+
+
+def require_survivable(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int) -> None:
+    """Runs a model in the guard once, before this process runs it (on calibration data, say).
+
+    Raises BadInput where ONNX Runtime does not live through it. That it cannot run it is said by whoever
+    needs it to.
+    """
+    serial = serialised(model)
+    found = runs(serial, [random_feeds(model, input_shapes, seed)])
+    for one in [found] if isinstance(found, NotRun) else found:
+        if isinstance(one, NotRun):
+            _affordable(one, serial)
 
 
 def _sample(feeds: Mapping[str, Array], outputs: Mapping[str, Array], moved: Run) -> Sample:

@@ -21,6 +21,7 @@ from hwopt.cost.model import CostModel
 from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
+from hwopt.guard.client import warm
 from hwopt.ir import load_model, model_bytes, model_identity
 from hwopt.ir.load import old_opset
 from hwopt.metric import UserMetric
@@ -34,6 +35,7 @@ from hwopt.replay import with_options
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
 from hwopt.stopping import Stop
 from hwopt.target import Target
+from hwopt.verify import require_survivable
 
 ModelLike = str | Path | ir.Model
 CalibrationLike = str | Path | Calibration | Iterable[object]
@@ -114,6 +116,7 @@ def open_work(
     stop: Stop | None = None,
 ) -> Work:
     """Loads everything that a run needs. Raises BadInput for the first thing that cannot be used."""
+    warm()
     accelerator = target if isinstance(target, Target) else load_target(str(target))
     passes = select_passes(chosen.passes, chosen.disable, interface_may_change=chosen.allow_interface_change)
     path, loaded, digest = _model(model)
@@ -131,6 +134,9 @@ def open_work(
     cost_model = load_cost_model(accelerator, chosen.cost_model)
     accelerator = cost_model.target  # it pins the model that is used
     placed = with_places(loaded)
+    before = assess(placed, chosen.input_shapes, accelerator, cost_model, cost_model.header.streamed)
+    if calibration is not None:
+        require_survivable(placed, chosen.input_shapes, chosen.seed)
     return Work(
         model=placed,
         path=path,
@@ -143,7 +149,7 @@ def open_work(
         limit=None if calibration is None else accuracy_limit(chosen, calibration.labels),
         replayed=replayed,
         settings=chosen,
-        before=assess(placed, chosen.input_shapes, accelerator, cost_model, cost_model.header.streamed),
+        before=before,
         stop=stop or Stop(),
     )
 

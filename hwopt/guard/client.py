@@ -9,6 +9,7 @@ Each raises `Died` where the worker did not live to answer, or ran out of its me
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import os
@@ -28,6 +29,7 @@ from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
 from hwopt.sessions import Outside
 
 _JOBS = "hwopt.guard.worker:answer"
+_BAD_INPUT = "BadInput: "
 _HOURS = 1e6  # seconds; the worker's own clock is the one that counts
 CHECKER, RUNTIME, INFERENCE = "the ONNX checker", "ONNX Runtime", "ONNX shape inference"
 
@@ -195,7 +197,7 @@ def _affordable(found: NotRun | None, who: str, size: int) -> NotRun | None:
 
 
 def _greet() -> None:
-    with contextlib.suppress(BadInput):  # the first job will say it again
+    with contextlib.suppress(BadInput, RuntimeError):  # the first job will say it again
         _ask({"job": "hello"}, [], 0, RUNTIME)
 
 
@@ -229,6 +231,8 @@ def _ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> s
         return out_of_memory(who, memory)
     if reason.startswith("worker did not start"):
         return f"{who} runs in a process of its own, and that did not start ({reason}): free some memory"
+    if reason.startswith(_BAD_INPUT):  # there is no folder for temporary files, say
+        raise BadInput(reason.removeprefix(_BAD_INPUT))
     if not reason.startswith("worker "):
         raise RuntimeError(f"the guard's worker failed: {reason}")  # its own code, not the model's
     how = reason.removeprefix("worker was ").removeprefix("worker ")
@@ -257,6 +261,7 @@ class _Worker:
         with self._lock:
             if self._pool is None or self._owner != os.getpid():  # after a fork it is the parent's
                 self._pool, self._owner = WorkerPool(self._jobs, 1, _HOURS), os.getpid()
+                atexit.register(self.close)
             return self._pool.run([message])[0]
 
     def close(self) -> None:
