@@ -1,13 +1,15 @@
 """Shapes read off one run of ONNX Runtime, where inference leaves them open.
 
 A model may decide a shape by an input's values: the new shape of a Reshape, the ends of a Slice. Numbers
-that a model compares an input with are tried, then ones, then zeros. What runs with none of them keeps its
-open shapes: that says nothing against the model, since nobody here knows what its inputs mean.
+that a model compares an input with are tried, then ones, zeros, and the new shape of a vector. What runs
+with none of them keeps its open shapes: that says nothing against the model, since nobody here knows what
+its inputs mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -30,9 +32,9 @@ def run_for_shapes(model: ir.Model, bound: Bound, names: Sequence[str]) -> dict[
     """
     serial = serialised(model, names)
     problem = ""
-    for number in numbers_to_try(model):
+    for fill in fills_to_try(model):
         feeds = {
-            str(v.name): _filled(v, bound[str(v.name)], number) for v in model.graph.inputs if v.name in bound
+            str(v.name): _filled(v, bound[str(v.name)], fill) for v in model.graph.inputs if v.name in bound
         }
         found = run_shapes(serial, feeds)
         if found is None:
@@ -50,11 +52,37 @@ def _kind(outcome: Outcome) -> ShapeAndType:
     return outcome.shape, ir.DataType.from_numpy(outcome.dtype)
 
 
-def numbers_to_try(model: ir.Model) -> list[int]:
-    """What to fill integer inputs with: numbers that the model compares an input with, then 1 and 0."""
+@dataclass(frozen=True)
+class Fill:
+    """What an integer input holds: a number, 1 where its type has no such number. last: at a vector's end."""
+
+    number: int = 1
+    last: int | None = None
+
+    def array(self, shape: tuple[int, ...], dtype: ir.DataType) -> Array:
+        """An input of this shape and type."""
+        found = np.full(shape, _within(self.number, dtype), dtype=dtype.numpy())
+        if self.last is not None and len(shape) == 1 and found.size:
+            found[-1] = _within(self.last, dtype)
+        return found
+
+
+def _within(number: int, dtype: ir.DataType) -> int:
+    return number if int(np.asarray(number, np.int64).astype(dtype.numpy())) == number else 1
+
+
+FLAT = Fill(1, -1)  # as a new shape: of so many axes, everything in the last
+
+
+def fills_to_try(model: ir.Model) -> list[Fill]:
+    """Numbers that the model compares an input with, then ones, zeros and a new shape.
+
+    One alone where no input is of integers.
+    """
     integers = [value for value in model.graph.inputs if value.dtype is not None and value.dtype.is_integer()]
     compared = {number for value in integers for number in compared_numbers(value)}
-    return list(dict.fromkeys([*sorted(compared), 1, 0] if integers else [1, 0]))
+    found = [*(Fill(number) for number in sorted(compared)), Fill(1), Fill(0), FLAT]
+    return list(dict.fromkeys(found)) if integers else [Fill(1)]
 
 
 def compared_numbers(value: ir.Value) -> set[int]:
@@ -68,12 +96,12 @@ def compared_numbers(value: ir.Value) -> set[int]:
     }
 
 
-def _filled(value: ir.Value, shape: tuple[int, ...], number: int) -> Array:
-    """The number in an integer input; ones in a float input, whatever the number."""
+def _filled(value: ir.Value, shape: tuple[int, ...], fill: Fill) -> Array:
+    """Integers as they are to be filled; ones in any other input."""
     dtype = value.dtype or ir.DataType.FLOAT
     if dtype == ir.DataType.STRING:
         return np.full(shape, "", dtype=object)
-    return np.full(shape, number if dtype.is_integer() else 1, dtype=dtype.numpy())
+    return (fill if dtype.is_integer() else Fill(1)).array(shape, dtype)
 
 
 def _sizes_alone_matter(model: ir.Model) -> bool:

@@ -11,7 +11,7 @@ from hwopt.errors import RewriteFailed
 from hwopt.gaps import BATCHES, EXACT_TOLERANCE, OWN_NOISE, Difference, compare, keep_worst, nudged
 from hwopt.guard.client import RUNTIME, Died, NotRun, Run, Serial, out_of_memory, runs
 from hwopt.guard.limits import memory_limit
-from hwopt.inputs import random_feeds
+from hwopt.inputs import fills, random_feeds
 from hwopt.ir import interface
 from hwopt.ir.save import MAX_FILE_BYTES, tensor_bytes
 from hwopt.nodes import Array
@@ -80,18 +80,17 @@ def expected_of(
 
     It runs in the guard. Raises BadInput where ONNX Runtime does not live through it.
     """
-    feeds = [random_feeds(model, input_shapes, seed + batch, batch) for batch in BATCHES]
-    moved = [{name: nudged(array) for name, array in one.items()} for one in feeds]
-    serial = serialised(model)
-    found = runs(serial, [*feeds, *moved])
-    if isinstance(found, NotRun):
-        return f"ONNX Runtime cannot load the model: {_affordable(found, serial).reason[:200]}"
-    first = found[0]
-    if isinstance(first, NotRun):
-        return f"ONNX Runtime cannot run the model: {_affordable(first, serial).reason[:200]}"
-    whole = zip(feeds, found[: len(feeds)], found[len(feeds) :], strict=True)
-    # Not every model with a free batch axis runs at more than one sample.
-    return tuple(_sample(given, came, again) for given, came, again in whole if not isinstance(came, NotRun))
+    serial, problem = serialised(model), ""
+    for fill in fills(model):
+        feeds = [random_feeds(model, input_shapes, seed + batch, batch, fill) for batch in BATCHES]
+        moved = [{name: nudged(array) for name, array in one.items()} for one in feeds]
+        found = runs(serial, [*feeds, *moved])
+        if isinstance(found, NotRun):
+            return f"ONNX Runtime cannot load the model: {_affordable(found, serial).reason[:200]}"
+        if not isinstance(found[0], NotRun):
+            return _samples(feeds, found)
+        problem = problem or _affordable(found[0], serial).reason[:200]
+    return f"ONNX Runtime cannot run the model: {problem}"
 
 
 def require_survivable(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int) -> None:
@@ -105,6 +104,15 @@ def require_survivable(model: ir.Model, input_shapes: Mapping[str, tuple[int, ..
     for one in [found] if isinstance(found, NotRun) else found:
         if isinstance(one, NotRun):
             _affordable(one, serial)
+
+
+def _samples(feeds: Sequence[Mapping[str, Array]], found: Sequence[Run]) -> tuple[Sample, ...]:
+    """found: what came of the feeds, then of the nudged ones.
+
+    Not every model with a free batch axis runs at more than one sample.
+    """
+    whole = zip(feeds, found[: len(feeds)], found[len(feeds) :], strict=True)
+    return tuple(_sample(given, came, again) for given, came, again in whole if not isinstance(came, NotRun))
 
 
 def _sample(feeds: Mapping[str, Array], outputs: Mapping[str, Array], moved: Run) -> Sample:

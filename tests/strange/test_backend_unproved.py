@@ -11,6 +11,7 @@ import pytest
 
 import hwopt
 from hwopt.errors import BadInput, BudgetNotMet
+from hwopt.inputs import random_feeds
 from hwopt.report.schema import Outcome
 from hwopt.shapes import infer_shapes
 
@@ -66,6 +67,25 @@ def test_what_can_be_run_is_rewritten(tmp_path: Path) -> None:
     kinds = [node.op_type for node in onnx.load(path.with_name("out.onnx")).graph.node]
     assert "BatchNormalization" not in kinds
     assert not any("proved" in note for note in report.notes)
+
+
+def test_a_new_shape_is_made_up(tmp_path: Path) -> None:
+    """An input that decides the shape of a Reshape holds ones and -1 where neither ones nor zeros do."""
+    path = written(tmp_path, BODY.replace("LAST", "y = Reshape(r, j)"), ", int64[2] j")
+    report = optimised(path).report
+    assert report.outcome is Outcome.CHANGED
+    assert not report.before.unpriced
+
+
+def test_numbers_that_an_input_cannot_hold_are_not_put_into_it() -> None:
+    header = (
+        '<ir_version: 8, opset_import: ["" : 13]> g (int64 k, uint8[2] x, bool[2] t) => (bool y, uint8[N] z)'
+    )
+    body = "{ c = Constant<value=int64 {70000}>() y = Equal(k, c) z = Compress(x, t)}"
+    model = ir.from_onnx_text(header + body)
+    shapes, feeds = infer_shapes(model, {}), random_feeds(model, {}, 0)
+    assert shapes["z"].shape == (2,)
+    assert [(feeds[name].dtype.name, feeds[name].max()) for name in "kx"] == [("int64", 70000), ("uint8", 1)]
 
 
 def test_a_limit_that_the_input_breaks_is_not_met_by_what_nobody_can_prove(tmp_path: Path) -> None:
