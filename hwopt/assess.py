@@ -12,10 +12,11 @@ from hwopt.cost.raw import table
 from hwopt.cost.roofline import roofline
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source, total
-from hwopt.ir import model_bytes
+from hwopt.ir import bytes_in_files, model_bytes
+from hwopt.limits import MOST_BYTES_FOR_ORACLE
 from hwopt.memory import MemoryPlan, plan_memory, weight_bytes
 from hwopt.nodes import constant, label
-from hwopt.oracles.protocol import Job, Measurement, Oracle, Progress, Unmeasured
+from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
 from hwopt.partition import Partition, Subgraph, partition
 from hwopt.shapes import TensorInfo, bind_inputs, infer_shapes
 from hwopt.signature import VIEW, macs
@@ -196,14 +197,22 @@ def ask_oracle(
     """The oracle's figure for each whole model; an oracle that is not installed says so."""
     if isinstance(oracle, BadInput):
         return [OracleAnswer(None, str(oracle)) for _ in models]
-    answers = oracle.measure([Job(bound_bytes(model, input_shapes)) for model in models], progress)
     source = Source(oracle.source)
+    weights = [bytes_in_files(model) for model in models]
+    small = [m for m, size in zip(models, weights, strict=True) if size <= MOST_BYTES_FOR_ORACLE]
+    answers = iter(oracle.measure([Job(bound_bytes(model, input_shapes)) for model in small], progress))
     return [
-        OracleAnswer(None, _why(answer), source)
-        if isinstance(answer, Unmeasured)
-        else OracleAnswer(answer, "", source)
-        for answer in answers
+        _told(next(answers), source)
+        if size <= MOST_BYTES_FOR_ORACLE
+        else OracleAnswer(None, f"its {size / 1e6:.0f} MB of external data are too many to hand over", source)
+        for size in weights
     ]
+
+
+def _told(answer: Answer, source: Source) -> OracleAnswer:
+    if isinstance(answer, Unmeasured):
+        return OracleAnswer(None, _why(answer), source)
+    return OracleAnswer(answer, "", source)
 
 
 def _why(answer: Unmeasured) -> str:

@@ -25,7 +25,7 @@ def why_not(node: ir.Node) -> str:
     linear = as_linear(node)
     if linear is None:
         return "its weights are not known to the repair"
-    return "it is a grouped convolution" if linear.weight.shape[0] > 1 else ""
+    return "it is a grouped convolution" if linear.shape[0] > 1 else ""
 
 
 def heavy_layers(model: ir.Model, pass_name: str, share: float) -> Iterator[ir.Node | Skip]:

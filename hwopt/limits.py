@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from hwopt.errors import BadInput
 
+# Weights that lie in files and are read into memory to hand a model, or a piece of one, to an oracle.
+MOST_BYTES_FOR_ORACLE = 256_000_000
+MOST_PART_BYTES_FOR_ORACLE = 32_000_000
 DEFAULT_REFINE = 3  # subgraphs that are measured exactly: what brings most for what it costs
 _TIME_UNITS = {"us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
 _LONG_TIME_UNITS = {"": 1.0, "s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}

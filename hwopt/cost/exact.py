@@ -14,15 +14,19 @@ import onnx_ir as ir
 from hwopt.cost.learned import Learned
 from hwopt.cost.protocol import Pricer
 from hwopt.estimate import Source
-from hwopt.ir import model_bytes
-from hwopt.limits import DEFAULT_REFINE
+from hwopt.ir import bytes_in_files, model_bytes
+from hwopt.limits import DEFAULT_REFINE, MOST_PART_BYTES_FOR_ORACLE
 from hwopt.oracles.asking import measure_cached
 from hwopt.oracles.cache import Cache
-from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress
+from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
 from hwopt.partition import Partition, Subgraph
 from hwopt.regions import cut_out
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature
+
+_TOO_LARGE = Unmeasured(
+    f"its weights are more than {MOST_PART_BYTES_FOR_ORACLE / 1e6:.0f} MB of external data"
+)
 
 
 def refine_most_uncertain(
@@ -132,8 +136,11 @@ def _cut(
 def _ask(
     oracle: Oracle, cuts: Sequence[ir.Model], cache: Cache | None, progress: Progress | None
 ) -> list[Answer]:
-    """One answer per cut, in one batch."""
-    if not cuts:
-        return []
-    jobs = [Job(model_bytes(cut), in_context=True) for cut in cuts]
-    return oracle.measure(jobs, progress) if cache is None else measure_cached(oracle, jobs, cache, progress)
+    """One answer per cut, in one batch. A cut whose weights lie in files and are many is not handed over."""
+    small = [cut for cut in cuts if bytes_in_files(cut) <= MOST_PART_BYTES_FOR_ORACLE]
+    if not small:
+        return [_TOO_LARGE for _ in cuts]
+    jobs = [Job(model_bytes(cut), in_context=True) for cut in small]
+    found = oracle.measure(jobs, progress) if cache is None else measure_cached(oracle, jobs, cache, progress)
+    answers = dict(zip(map(id, small), found, strict=True))
+    return [answers.get(id(cut), _TOO_LARGE) for cut in cuts]

@@ -1,7 +1,8 @@
 """External tensor data: checked on load and left where it is; out again on save (`hwopt.ir.out`).
 
 A tensor of up to `EMBEDDED_BYTES` comes into memory, for it may be a shape or an axis that decides what
-operators do. A larger one stays in its file (`hwopt.ir.stored`): nothing of it is read until somebody asks.
+operators do. A larger initializer stays in its file (`hwopt.ir.stored`): nothing of it but what tells it from
+another is read until somebody asks.
 """
 
 from __future__ import annotations
@@ -56,12 +57,15 @@ class ExternalData:
         return External(tuple(sorted(files)), self._digest.hexdigest())
 
     def embed_small(self, proto: onnx.ModelProto) -> None:
-        """Checks every external tensor of a model, and moves those into the proto that are small.
+        """Checks every external tensor of a model, and moves into the proto those that are small.
+
+        Those of nested graphs, attributes, functions and sparse tensors, too, whatever their size: a tool
+        that is handed a model as bytes can be told of an initializer that lies elsewhere, but of no other.
 
         Raises BadInput for a file that is missing, too short, no regular file or outside the folder
         (absolute path, `..`, or a link that leaves).
         """
-        for tensor in _tensors(proto):
+        for tensor in proto.graph.initializer:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 file, offset, length = self._place(tensor)
                 if length <= EMBEDDED_BYTES:
@@ -73,21 +77,10 @@ class ExternalData:
                 self._embed(tensor, *self._place(tensor))
 
     def bind(self, model: ir.Model) -> None:
-        """Every tensor of the model that is left in a file becomes one that is read when asked for."""
-        for graph in model.graphs():
-            for value in graph.initializers.values():
-                if isinstance(value.const_value, ir.ExternalTensor):
-                    value.const_value = self._stored(value.const_value)
-            for node in graph:
-                self._bind_attributes(node)
-
-    def _bind_attributes(self, node: ir.Node) -> None:
-        for name, attribute in list(node.attributes.items()):
-            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                node.attributes[name] = ir.AttrTensor(name, self._stored(attribute.value))
-            elif attribute.type == ir.AttributeType.TENSORS and not attribute.is_ref():
-                found = [self._stored(t) if isinstance(t, ir.ExternalTensor) else t for t in attribute.value]
-                node.attributes[name] = ir.AttrTensors(name, found)
+        """Every initializer of the model that is left in a file becomes one that is read when asked for."""
+        for value in model.graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = self._stored(value.const_value)
 
     def _stored(self, tensor: ir.ExternalTensor) -> FileTensor:
         file = self._files[str(tensor.location)]
@@ -153,51 +146,27 @@ def _bytes_of(tensor: onnx.TensorProto) -> int:
 
 
 def _always_whole(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """What is brought into memory whatever its size: parts of sparse tensors, and tensors in functions."""
+    """Every tensor but the dense initializers of the main graph."""
     yield from _sparse_parts(proto.graph)
-    for function in proto.functions:
-        for node in function.node:
-            yield from _node_tensors(node)
-            for graph in _graphs(node):
-                yield from _sparse_parts(graph)
+    for node in (*proto.graph.node, *(node for function in proto.functions for node in function.node)):
+        yield from _node_tensors(node)
 
 
 def _sparse_parts(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
-        for inner in _graphs(node):
-            yield from _sparse_parts(inner)
-
-
-def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every dense tensor of the main graph and of the graphs in it."""
-    yield from _graph_tensors(proto.graph)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        yield from _node_tensors(node)
 
 
 def _node_tensors(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
     for attribute in node.attribute:
-        if attribute.HasField("t"):
-            yield attribute.t
-        yield from attribute.tensors
-    for graph in _graphs(node):
-        yield from _graph_tensors(graph)
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from graph.initializer
+            yield from _sparse_parts(graph)
+            for inner in graph.node:
+                yield from _node_tensors(inner)
 
 
 def _inside(location: str, folder: Path, name: str) -> Path:

@@ -48,6 +48,11 @@ def tensors_of(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield from _in_attribute(attribute)
 
 
+def bytes_in_files(model: ir.Model) -> int:
+    """Bytes of weights that are not in memory."""
+    return sum(tensor.nbytes for tensor in tensors_of(model) if isinstance(tensor, StoredTensor))
+
+
 def _in_attribute(attribute: ir.Attr) -> tuple[ir.TensorProtocol, ...]:
     if attribute.is_ref():
         return ()

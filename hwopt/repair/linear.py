@@ -7,6 +7,8 @@ padded exactly as the convolution pads, or the input vector of a Gemm.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +22,6 @@ from hwopt.nodes import (
     attr_float,
     attr_int,
     constant,
-    constant_array,
     dims_of,
     is_op,
 )
@@ -43,16 +44,41 @@ class Window:
 
 @dataclass(frozen=True)
 class Linear:
-    """A node that computes rows @ weight + bias.
+    """A node that computes rows @ weight + bias. Its numbers are read when they are asked for, and once.
 
-    weight: [groups, features, outputs of a group]; bias: [groups * outputs];
-    window: how a convolution's rows are cut out, None for a Gemm.
+    shape: of the weight, (groups, features, outputs of a group). tensor, bias_tensor: the node's constants.
+    window: how a convolution's rows are cut out, None for a Gemm. given: a weight in place of the node's.
     """
 
     node: ir.Node
-    weight: Matrix
-    bias: Matrix
+    shape: tuple[int, int, int]
+    tensor: ir.TensorProtocol
+    bias_tensor: ir.TensorProtocol | None
     window: Window | None
+    given: Matrix | None = None
+
+    @cached_property
+    def weight(self) -> Matrix:
+        """[groups, features, outputs of a group]."""
+        if self.given is not None:
+            return self.given
+        array = np.asarray(self.tensor.numpy())
+        if self.window is not None:
+            groups, _, outputs = self.shape
+            return array.reshape(groups, outputs, -1).transpose(0, 2, 1).astype(np.float64)
+        matrix = array.T if attr_int(self.node, "transB", 0) else array
+        scaled: Matrix = matrix.astype(np.float64) * attr_float(self.node, "alpha", 1.0)
+        return scaled[None]
+
+    @cached_property
+    def bias(self) -> Matrix:
+        """[groups * outputs]."""
+        if self.bias_tensor is None:
+            return np.zeros(self.outputs)
+        shift = np.asarray(self.bias_tensor.numpy()).astype(np.float64).reshape(-1)
+        if self.window is None:
+            shift = shift * attr_float(self.node, "beta", 1.0)
+        return np.broadcast_to(shift, (self.outputs,)).copy()
 
     @property
     def input(self) -> ir.Value:
@@ -70,7 +96,7 @@ class Linear:
         window = self.window
         return (
             window is not None
-            and self.weight.shape[0] == 1
+            and self.shape[0] == 1
             and set(window.kernel) == set(window.strides) == {1}
             and not any(window.pads)
         )
@@ -78,12 +104,12 @@ class Linear:
     @property
     def features(self) -> int:
         """Numbers in one row, over all groups."""
-        return int(self.weight.shape[0] * self.weight.shape[1])
+        return self.shape[0] * self.shape[1]
 
     @property
     def outputs(self) -> int:
         """Output channels over all groups."""
-        return int(self.weight.shape[0] * self.weight.shape[2])
+        return self.shape[0] * self.shape[2]
 
     def grid(self, values: Array) -> int:
         """How many output positions one sample has."""
@@ -112,7 +138,7 @@ class Linear:
         """
         if self.window is None:
             return values.astype(np.float32, copy=False).reshape(len(values), 1, -1)
-        return _patches(values, positions, self.window, self.weight.shape[0])
+        return _patches(values, positions, self.window, self.shape[0])
 
 
 def _output_size(size: tuple[int, ...], window: Window) -> tuple[int, int]:
@@ -146,24 +172,22 @@ def as_linear(node: ir.Node) -> Linear | None:
     """The node as something that can be fitted, or None where its weights are not constant."""
     conv = as_conv(node)
     if conv is not None:
-        per_group = conv.weight.reshape(conv.group, conv.out_channels // conv.group, -1).transpose(0, 2, 1)
+        shape = conv.group, prod(conv.shape[1:]), conv.out_channels // conv.group
         window = Window(conv.kernel, conv.strides, conv.pads, conv.dilations)
-        return Linear(node, per_group.astype(np.float64), conv.bias.astype(np.float64), window)
+        return Linear(node, shape, conv.tensor, conv.bias_tensor, window)
     return _as_gemm(node) if is_op(node, "Gemm") else None
 
 
 def _as_gemm(node: ir.Node) -> Linear | None:
-    weight = constant_array(node.inputs[1])
+    weight = constant(node.inputs[1])
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
-    bias = constant_array(node.inputs[2]) if has_bias else np.zeros(1, np.float32)
-    if weight is None or bias is None or attr_int(node, "transA", 0) or weight.dtype != np.float32:
+    bias = constant(node.inputs[2]) if has_bias else None
+    if weight is None or weight.dtype != ir.DataType.FLOAT or attr_int(node, "transA", 0):
         return None
-    matrix = weight.T if attr_int(node, "transB", 0) else weight
-    scaled = matrix.astype(np.float64) * attr_float(node, "alpha", 1.0)
-    shift = bias.astype(np.float64) * attr_float(node, "beta", 1.0)
-    if shift.size not in (1, matrix.shape[1]):
+    features, outputs = dims_of(weight)[:: -1 if attr_int(node, "transB", 0) else 1]
+    if has_bias and (bias is None or int(bias.size) not in (1, outputs)):
         return None
-    return Linear(node, scaled[None], np.broadcast_to(shift.reshape(-1), (matrix.shape[1],)).copy(), None)
+    return Linear(node, (1, features, outputs), weight, bias, None)
 
 
 def write(linear: Linear, weight: Matrix, bias: Matrix) -> None:

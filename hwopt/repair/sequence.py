@@ -143,7 +143,7 @@ class _Fitter:
 
     def _rounds(self, linear: Linear, rows: int) -> int:
         """Activation-aware rounds that the effort allows for this fit."""
-        groups, features, outputs = linear.weight.shape
+        groups, features, outputs = linear.shape
         return self._effort.affordable(self._effort.rounds, rows, groups * features, outputs)
 
 
@@ -152,7 +152,7 @@ def _linear(node: ir.Node) -> Linear:
     if linear is None:
         raise RewriteFailed(f"{label(node)}: marked to be fitted, but its weights are not constants")
     fit = fit_of(node)
-    return linear if fit is None or fit.dense is None else replace(linear, weight=fit.dense)
+    return linear if fit is None or fit.dense is None else replace(linear, given=fit.dense)
 
 
 def _solve_groups(linear: Linear, problem: Problem, rows: FloatArray, real: Rows, solver: Solver) -> None:
