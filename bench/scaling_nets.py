@@ -29,7 +29,9 @@ class Builder:
     def put(self, op: str, *inputs: str, **attributes: int | float | list[int]) -> str:
         """A node and the name of its output."""
         name = f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        node = helper.make_node(op, list(inputs), [name], name=name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in sorted(attributes.items()))
+        self.nodes.append(node)
         return name
 
     def weight(self, array: npt.NDArray[np.float32]) -> str:

@@ -23,7 +23,7 @@ from hwopt.memory import weight_bytes
 from hwopt.partition import Subgraph, partition
 from hwopt.places import has_place, place_of
 from hwopt.price_cells import Cell, Scene, find_cells, joint_values, left_out, make_scene
-from hwopt.price_memory import Live, Share, live_of, shares
+from hwopt.price_memory import Idle, Live, Share, live_of, shares
 from hwopt.regions import apply_each, apply_values, cut_out, recorded_shapes
 from hwopt.scope import NOTHING, Price, Problem, Scope, alone_price, combine, without_damage
 from hwopt.shapes import TensorInfo
@@ -77,13 +77,14 @@ class Drafts:
 def draft(scene: Scene, choices: Sequence[Choice], listeners: Listeners = ()) -> Drafts:
     """Writes every joint value of every cell into its region, and notes what it became."""
     cells = find_cells(scene, choices)
-    held, idle = memory_shares(scene, cells)
+    held, always = memory_shares(scene, cells)
+    idle = None if not held else Idle(held[0].table, sum(size for _, size in always))
     tables = []
     for number, (cell, share) in enumerate(zip(cells, held, strict=True)):
-        tables.append(draft_table(scene, cell, share, listeners))
+        tables.append(draft_table(scene, cell, share, listeners, idle))
         _tell_left_out(scene, cell, listeners)
         emit(listeners, Progress("price", number + 1, len(cells)))
-    return Drafts(tuple(choices), tuple(cells), tuple(tables), idle)
+    return Drafts(tuple(choices), tuple(cells), tuple(tables), always if idle is None else idle.live())
 
 
 def _tell_left_out(scene: Scene, cell: Cell, listeners: Listeners) -> None:
@@ -116,10 +117,16 @@ def tell_prices(problem: Problem, listeners: Listeners) -> None:
 
 
 def draft_table(
-    scene: Scene, cell: Cell, share: Share, listeners: Listeners = ()
+    scene: Scene, cell: Cell, share: Share, listeners: Listeners = (), idle: Idle | None = None
 ) -> dict[tuple[str, ...], Draft]:
-    """The drafts of all joint values of a cell that can be written. share: what it holds of memory."""
+    """The drafts of all joint values of a cell that can be written. share: what it holds of memory.
+
+    idle: where that is added up for a cell without choices; its draft holds nothing, then.
+    """
     groups = [scene.groups[step] for step in cell.steps]
+    if not cell.choices and idle is not None:
+        idle.add_cell(share, groups, scene.model, scene.shapes)
+        return {(): _draft(groups, scene.model, scene.shapes, share, live=())}
     if not cell.choices:
         return {(): _draft(groups, scene.model, scene.shapes, share)}
     nodes = [node for group in groups for node in group.nodes]
@@ -182,13 +189,17 @@ def _with_neighbours(scene: Scene, nodes: Iterable[ir.Node]) -> set[ir.Node]:
 
 
 def _draft(
-    groups: Sequence[Subgraph], model: ir.Model, shapes: Mapping[str, TensorInfo], share: Share
+    groups: Sequence[Subgraph],
+    model: ir.Model,
+    shapes: Mapping[str, TensorInfo],
+    share: Share,
+    live: Live | None = None,
 ) -> Draft:
     """groups: a cell's, of this model or changed piece of one, whose tensors have these shapes."""
     return Draft(
         tuple((group.label, group.signature) for group in groups if group.priced and group.kind != VIEW),
         sum(weight_bytes(group.signature, share.table.target) for group in groups),
-        live_of(share, groups, model, shapes),
+        live_of(share, groups, model, shapes) if live is None else live,
         sum(macs(group.signature) for group in groups),
         tuple(group.label for group in groups if not group.priced),
     )

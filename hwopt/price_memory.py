@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import onnx_ir as ir
 
@@ -171,6 +171,30 @@ def live_of(share: Share, groups: Sequence[Subgraph], model: ir.Model, shapes: S
     return _Diary(share, _in_turns(share, groups, model), shapes).live()
 
 
+class Idle:
+    """What lives whatever is chosen, added up turn by turn: in one list, however long a tensor lives."""
+
+    def __init__(self, table: Timetable, always: int = 0) -> None:
+        self._steps = table.steps
+        self._changes = [0] * (len(table.steps) + 1)
+        if always and table.steps:
+            self.add(0, len(table.steps) - 1, always)
+
+    def add(self, first: int, last: int, size: int) -> None:
+        """So many bytes more in these turns, both included."""
+        self._changes[first] += size
+        self._changes[last + 1] -= size
+
+    def add_cell(self, share: Share, groups: Sequence[Subgraph], model: ir.Model, shapes: Shapes) -> None:
+        """What a cell holds that no choice touches. As `live_of`."""
+        _Diary(share, _in_turns(share, groups, model), shapes).add_to(self)
+
+    def live(self) -> Live:
+        """At the first step of each turn."""
+        alive = accumulate(self._changes[:-1])
+        return tuple((step, held) for step, held in zip(self._steps, alive, strict=True) if held)
+
+
 def _in_turns(share: Share, groups: Sequence[Subgraph], model: ir.Model) -> list[tuple[int, Subgraph]]:
     """The groups with the turns in which they run, in order."""
     table = share.table
@@ -209,6 +233,7 @@ class _Diary:
         self._made: dict[str, Moment] = {}
         self._touched: dict[str, list[Moment]] = defaultdict(list)
         self._named: dict[str, str] = {}
+        self._idle: Idle | None = None
         self._read_groups(placed)
 
     def _read_groups(self, placed: Sequence[tuple[int, Subgraph]]) -> None:
@@ -228,13 +253,23 @@ class _Diary:
         self._held.update({turn: [0] * number for turn, number in count.items()})
 
     def live(self) -> Live:
+        self._count()
+        steps = self._table.steps
+        return tuple((steps[turn], max(held)) for turn, held in sorted(self._held.items()) if any(held))
+
+    def add_to(self, idle: Idle) -> None:
+        """The same, added to what others hold."""
+        self._idle = idle
+        self._count()
+        for turn, held in self._held.items():
+            idle.add(turn, turn, max(held))
+
+    def _count(self) -> None:
         for name in {**self._touched, **self._share.made, **self._share.read}:
             if name in self._share.read:
                 self._count_read(name, *self._share.read[name])
             else:
                 self._count_made(name, self._share.made.get(name))
-        steps = self._table.steps
-        return tuple((steps[turn], max(held)) for turn, held in sorted(self._held.items()) if any(held))
 
     def _size(self, name: str, stay: Stay | None) -> int:
         info = self._shapes.get(self._named.get(name, name))
@@ -264,7 +299,10 @@ class _Diary:
             self._add((stay.last + 1, 0), max(later), size)
 
     def _add(self, first: Moment, last: Moment, size: int, elsewhere: frozenset[int] = frozenset()) -> None:
-        for turn in range(first[0], last[0] + 1):
+        turns: Iterable[int] = range(first[0], last[0] + 1)
+        if self._idle is not None:
+            turns = self._own_turns(self._idle, first[0], last[0], size, elsewhere)
+        for turn in turns:
             if turn in elsewhere:
                 continue
             held = self._held.setdefault(turn, [0])
@@ -272,3 +310,13 @@ class _Diary:
             stop = last[1] if turn == last[0] else _END
             for number in range(start, min(stop + 1, len(held))):
                 held[number] += size
+
+    def _own_turns(
+        self, idle: Idle, first: int, last: int, size: int, elsewhere: frozenset[int]
+    ) -> list[int]:
+        """Those of these turns in which a group of the cell runs; in the others bytes are added at once."""
+        own = [turn for turn in sorted(self._held) if first <= turn <= last]
+        idle.add(first, last, size)
+        for turn in {*own, *(turn for turn in elsewhere if first <= turn <= last)}:
+            idle.add(turn, turn, -size)
+        return own
