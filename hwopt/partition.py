@@ -179,7 +179,7 @@ def _why_not(group: Group, signature: Signature, shapes: Shapes, target: Target)
     """Why the target cannot run the group; "" where it can."""
     node = group.anchor
     if node.domain not in ONNX_DOMAINS:
-        return f"operator {node.domain}::{node.op_type} is not part of ONNX"
+        return f"operator {node.domain}::{node.op_type} is none of the standard operators"
     if has_graph(node):
         return f"{node.op_type} holds graphs of its own (control flow)"
     if is_op(node, *VIEWS):

@@ -103,6 +103,22 @@ def test_it_can_be_allowed(tmp_path: Path) -> None:
     assert kinds == ["Conv", "Relu", "Thing"]
 
 
+def test_a_model_older_than_every_rewrite_is_priced_and_comes_back(tmp_path: Path) -> None:
+    text = (
+        '<ir_version: 3, opset_import: ["" : 6]> g (float[1,8,8,8] x, float[4,8,1,1] k) => (float[1,4,8,8] y)'
+    )
+    model = onnx.parser.parse_model(text + "{ c = Conv(x, k) i = Identity(c) y = Relu(i) }")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((4, 8, 1, 1), np.float32), "k"))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    report = optimised(path).report
+    assert report.outcome is Outcome.UNCHANGED
+    assert path.with_name("out.onnx").read_bytes() == path.read_bytes()
+    assert any("in opset 6" in note and "convert_version" in note for note in report.notes)
+    assert report.before.macs == 8 * 8 * 4 * 8
+    assert not report.choices
+
+
 def test_shapes_that_hang_on_values_stay_open() -> None:
     text = '<ir_version: 8, opset_import: ["" : 13]> g (float[2,3] x, int64[3] s) => (float[A,B,C] y) {'
     model = ir.from_onnx_text(
