@@ -130,7 +130,7 @@ def remove(folder: Path) -> None:
     """Takes back what was half published from a run's folder, then removes it."""
     if not is_run_folder(folder):
         return
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+    with contextlib.suppress(OSError, ValueError):
         undo(folder)
     if not (folder / OLD).exists() or not any((folder / OLD).iterdir()) or _is_complete(folder):
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,13 +150,15 @@ def write_journal(stage: Path, files: Sequence[Entry]) -> None:
 def read_journal(stage: Path) -> list[Entry]:
     """The files in the order in which they get their names; [] where nothing was published.
 
-    Raises ValueError, TypeError or KeyError for what is no journal.
+    Raises ValueError for what is no journal.
     """
     try:
         text = (stage / JOURNAL).read_text("utf-8")
+        entries = [Entry(**row) for row in json.loads(text)]
     except FileNotFoundError:
         return []
-    entries = [Entry(**row) for row in json.loads(text)]
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"{stage / JOURNAL} is no journal: {error}") from error
     for entry in entries:
         if entry.name != os.path.basename(entry.name) or entry.name in ("", ".", ".."):
             raise ValueError(f"{stage / JOURNAL}: '{entry.name}' is no name of a file")
@@ -186,7 +188,7 @@ def _is_complete(stage: Path) -> bool:
     """Whether the last file of a publication got its name."""
     try:
         files = read_journal(stage)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         return False
     return bool(files) and files[-1].is_at(stage.parent / files[-1].name)
 
