@@ -18,6 +18,7 @@ Array = npt.NDArray[np.generic]
 FloatArray = npt.NDArray[np.float32]
 
 ONNX_DOMAINS = ("", "ai.onnx")
+TRAINED = "hwopt.trained"  # on a weight that training, as the file describes it, would change
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
@@ -59,12 +60,13 @@ def attr_string(node: ir.Node, name: str, default: str) -> str:
 def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     """The tensor behind a value that can never change, without reading its data; else None.
 
-    A value that is also a graph input can be overridden by the caller and is not constant.
+    A value that is also a graph input can be overridden by the caller and is not constant, nor is a weight
+    that the model's own training changes (`hwopt.ir.training`).
     """
     if value is None or value.is_graph_input():
         return None
     if value.is_initializer():
-        return value.const_value
+        return None if TRAINED in value.meta else value.const_value
     producer = value.producer()
     if is_op(producer, "Constant"):
         assert producer is not None

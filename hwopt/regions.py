@@ -15,6 +15,7 @@ from hwopt.choice import Rank, Value, in_order, rank
 from hwopt.errors import RewriteFailed
 from hwopt.ir.external import EXTERNAL
 from hwopt.nodes import constant
+from hwopt.reads import outer_reads
 from hwopt.rewrite import rewrite
 from hwopt.shapes import TensorInfo
 
@@ -91,8 +92,8 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 def _sources(inside: Collection[ir.Node]) -> Sequence[ir.Value]:
     found: dict[ir.Value, None] = {}
     for node in _stable(inside):
-        for value in node.inputs:
-            if value is not None and constant(value) is None and value.producer() not in inside:
+        for value in outer_reads(node):
+            if constant(value) is None and value.producer() not in inside:
                 found[value] = None
     return list(found)
 

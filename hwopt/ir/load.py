@@ -15,6 +15,7 @@ from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL, External, ExternalData
 from hwopt.ir.foreign import foreign, foreign_folder
 from hwopt.ir.sparse import make_dense
+from hwopt.ir.training import keep_training
 from hwopt.ir.vet import vet
 from hwopt.wording import near
 
@@ -47,6 +48,7 @@ def load_model(path: Path) -> ir.Model:
     objection = check_file(path)
     model = _deserialise(proto, path)
     external.bind(model)
+    keep_training(proto, model)
     _make_weights_constant(model)
     if objection is not None:
         model.graph.meta[CHECK_FAILED] = objection

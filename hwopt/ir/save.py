@@ -16,6 +16,7 @@ from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL
 from hwopt.ir.out import move_out, tensors_of, whole_proto
+from hwopt.ir.training import add_training
 
 MAX_FILE_BYTES = 2_000_000_000  # protobuf's limit is 2 GiB, the graph itself needs some of it
 EMBED_UP_TO_BYTES = 256_000_000  # a model that came with external data: up to here its result is one file
@@ -39,7 +40,7 @@ def model_bytes(model: ir.Model) -> bytes:
     """
     if tensor_bytes(model) > MAX_FILE_BYTES:
         raise BadInput("the model is over 2 GB and does not fit into one ONNX message: save it to a file")
-    return _serialise(whole_proto(model))
+    return _serialise(model, whole_proto(model))
 
 
 def save_model(model: ir.Model, path: Path, force: bool = False, max_file_bytes: int | None = None) -> Saved:
@@ -97,10 +98,11 @@ def _write(model: ir.Model, path: Path, data_path: Path | None, folder: Path) ->
 def _write_with_data(model: ir.Model, draft: Path, data_name: str) -> None:
     """Weights of 1 KB and more go into a file beside the graph; the model itself stays as it is."""
     proto = move_out(model, draft.with_name(data_name), _EXTERNAL_FROM_BYTES)
-    draft.write_bytes(_serialise(proto))
+    draft.write_bytes(_serialise(model, proto))
 
 
-def _serialise(proto: onnx.ModelProto) -> bytes:
+def _serialise(model: ir.Model, proto: onnx.ModelProto) -> bytes:
+    add_training(model, proto)
     return bytes(proto.SerializeToString(deterministic=True))
 
 

@@ -1,6 +1,11 @@
-"""Sparse initializers  -->  dense ones, as ONNX Runtime reads them: onnx_ir knows no sparse weight."""
+"""Sparse weights  -->  dense ones, as ONNX Runtime reads them: onnx_ir knows none.
+
+Sparse initializers become initializers, Constant nodes with a `sparse_value` Constant nodes with a `value`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
@@ -10,7 +15,7 @@ from hwopt.nodes import Array
 
 
 def make_dense(proto: onnx.ModelProto) -> None:
-    """Replaces every sparse initializer of the main graph and of the graphs in its nodes, in place.
+    """Replaces every sparse weight of the main graph, of the graphs in its nodes and of functions, in place.
 
     proto: vetted (`hwopt.ir.vet`), so that indices lie inside and nothing becomes huge; external parts are
     in it already.
@@ -21,6 +26,19 @@ def make_dense(proto: onnx.ModelProto) -> None:
             tensor.doc_string = sparse.values.doc_string
             graph.initializer.append(tensor)
         del graph.sparse_initializer[:]
+        _make_constants_dense(graph.node)
+    for function in proto.functions:
+        _make_constants_dense(function.node)
+
+
+def _make_constants_dense(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        for attribute in node.attribute:
+            if node.op_type == "Constant" and attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+                tensor = numpy_helper.from_array(
+                    _dense(attribute.sparse_tensor), attribute.sparse_tensor.values.name
+                )
+                attribute.CopyFrom(onnx.helper.make_attribute("value", tensor, attribute.doc_string or None))
 
 
 def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
