@@ -18,10 +18,10 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 # gigabytes of CUDA, so it is not fallen back to: the tests that need it are skipped then.
 TORCH ?= torch==2.13.0+cpu
 
-.PHONY: schema screenshots help venv train test test-slow lint format types demo example lock wheel clean
+.PHONY: audit licences schema screenshots help venv train test test-slow lint format types demo example lock wheel clean
 
 help:
-	@sed -n 's/^#   //p' Makefile; echo 'also: make venv train test-slow lint format types lock wheel clean'
+	@sed -n 's/^#   //p' Makefile; echo 'also: make venv train test-slow lint format types lock audit licences wheel clean'
 
 venv: $(READY)
 
@@ -91,6 +91,19 @@ lock:
 	  "$$tmp/venv/bin/uv" pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.11 \
 	    --fork-strategy fewest --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 	    --no-sources; } > "$$tmp/lock" && mv "$$tmp/lock" requirements-dev.lock
+
+# Known vulnerabilities of every pinned package, from the OSV database (AUDIT=pypi: from the index). Without
+# --strict a package that cannot be looked up would be passed over and the audit called clean.
+AUDIT ?= osv
+audit:
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && \
+	$(PYTHON) -m venv "$$tmp/venv" && "$$tmp/venv/bin/pip" install --quiet --disable-pip-version-check "pip-audit>=2.7" && \
+	{ "$$tmp/venv/bin/pip-audit" --requirement requirements-dev.lock --require-hashes --disable-pip --strict \
+	    --vulnerability-service $(AUDIT) --progress-spinner off 2>"$$tmp/log" || \
+	  { tail -n 1 "$$tmp/log" >&2; echo "make audit: not clean, or it could not take place (no network?)" >&2; exit 1; }; }
+
+licences: $(READY)
+	$(BIN)/python -m bench.licences docs/licences.md
 
 wheel: $(READY)
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -9,6 +9,8 @@ from importlib.resources import files
 
 from hwopt.errors import BadInput
 from hwopt.target import Target
+from hwopt.toml_lines import LARGEST_FILE
+from hwopt.untrusted import read_bytes, shorten
 
 LOWERING_VERSION = 3  # of the tflite modules: raise it with every change that may alter a file
 
@@ -62,6 +64,14 @@ def config_of(target: Target) -> VelaConfig:
     `config_file` (own sections, a file in the target's folder) and `arena_cache_size` in bytes.
     Raises BadInput naming the option at fault, or where the target's clock is not the system's.
     """
+    try:
+        return _config_of(target)
+    except (configparser.Error, ValueError, OverflowError) as error:
+        where = target.folder / "target.toml"
+        raise BadInput(f"{where}: its config_file is none of Vela: {shorten(str(error))}") from None
+
+
+def _config_of(target: Target) -> VelaConfig:
     options, where = target.oracle.options, target.folder / "target.toml"
     family, macs = _accelerator(str(options.get("accelerator", "")), str(where))
     own = _own_sections(target)
@@ -78,7 +88,7 @@ def config_of(target: Target) -> VelaConfig:
             )
             raise BadInput(f"{where}: oracle option {key} names no [{section}] of Vela; known are {known}")
     clock_mhz = parser.getfloat(f"System_Config.{system}", "core_clock") / 1e6
-    if abs(clock_mhz - target.clock_mhz) > 1e-6 * clock_mhz:
+    if not abs(clock_mhz - target.clock_mhz) <= 1e-6 * clock_mhz:  # not NaN either
         raise BadInput(f"{where}: clock_mhz is {target.clock_mhz:g}, but {system} runs at {clock_mhz:g} MHz")
     limit = options.get(_CACHE_SIZE) or _mode_cache(parser, mode) or 1 << _ADDRESS_BITS[family]
     cores = 2 if (family, macs) == ("u65", 512) else 1
@@ -108,7 +118,10 @@ def _own_sections(target: Target) -> str:
         raise BadInput(
             f"{target.folder / 'target.toml'}: config_file '{name}' is no file in the target's folder"
         )
-    return path.read_text("utf-8")
+    try:
+        return read_bytes(path, "Vela configuration", LARGEST_FILE).decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not UTF-8 text") from None
 
 
 def _mode_cache(parser: configparser.ConfigParser, mode: str) -> int | None:

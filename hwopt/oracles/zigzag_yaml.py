@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import BadInput
+from hwopt.untrusted import read_bytes
 
 Keys = tuple[str | int, ...]
+LARGEST_FILE = 1_000_000  # bytes
+_MOST_NODES = 100_000
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,40 @@ def read_yaml(path: Path, twice: bool = False) -> Source:
     """
     import yaml  # type: ignore[import-untyped]  # comes with zigzag-dse, not with hwopt
 
+    data = read_bytes(path, "yaml file", LARGEST_FILE)
     try:
-        text = path.read_text("utf-8")
+        text = data.decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        if not _few(root):
+            raise BadInput(f"{path}: its aliases unfold to more than {_MOST_NODES} values")
+        loaded = yaml.safe_load(text)
     except UnicodeDecodeError:
         raise BadInput(f"{path}: not valid yaml: it is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         at = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise BadInput(f"{path}{at}: not valid yaml: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise BadInput(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
-    source = Source(str(path), data, {}, text)
+    source = Source(str(path), loaded, {}, text)
     lines: dict[Keys, int] = {}
     for keys, line in _lines(root, ()):
         if keys in lines and not twice:
             raise BadInput(f"{path}:{line}: '{keys[-1]}' is given twice, first on line {lines[keys]}")
         lines[keys] = line
-    return Source(source.name, data, lines, text)
+    return Source(source.name, loaded, lines, text)
+
+
+def _few(root: Any) -> bool:
+    """Whether it has at most so many values with every alias written out: a few can stand for billions."""
+    left, waiting = _MOST_NODES, [root]
+    while waiting and left >= 0:
+        node = waiting.pop()
+        left -= 1
+        if getattr(node, "id", "") == "mapping":
+            waiting += [item for pair in node.value for item in pair]
+        elif getattr(node, "id", "") == "sequence":
+            waiting += node.value
+    return left >= 0
 
 
 def _lines(node: Any, keys: Keys) -> Iterator[tuple[Keys, int]]:
