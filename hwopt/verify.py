@@ -93,17 +93,20 @@ def expected_of(
     return f"ONNX Runtime cannot run the model: {problem}"
 
 
-def require_survivable(model: ir.Model, input_shapes: Mapping[str, tuple[int, ...]], seed: int) -> None:
+def require_survivable(model: ir.Model, feeds: Mapping[str, Array], name: str = "the model") -> None:
     """Runs a model in the guard once, before this process runs it (on calibration data, say).
 
-    Raises BadInput where ONNX Runtime does not live through it. That it cannot run it is said by whoever
-    needs it to.
+    Raises BadInput, which begins with the name, where ONNX Runtime does not live through it. That it
+    cannot run it is said by whoever needs it to.
     """
-    serial = serialised(model)
-    found = runs(serial, [random_feeds(model, input_shapes, seed)])
-    for one in [found] if isinstance(found, NotRun) else found:
-        if isinstance(one, NotRun):
-            _affordable(one, serial)
+    try:
+        serial = serialised(model)
+        found = runs(serial, [feeds])
+        for one in [found] if isinstance(found, NotRun) else found:
+            if isinstance(one, NotRun):
+                _affordable(one, serial)
+    except Died as error:
+        raise Died(error.what, name) from None
 
 
 def _samples(feeds: Sequence[Mapping[str, Array]], found: Sequence[Run]) -> tuple[Sample, ...]:

@@ -22,6 +22,7 @@ from hwopt.cost.protocol import Pricer
 from hwopt.errors import BadInput
 from hwopt.find import with_places
 from hwopt.guard.client import warm
+from hwopt.inputs import random_feeds
 from hwopt.ir import load_model, model_bytes, model_identity
 from hwopt.ir.load import old_opset
 from hwopt.metric import UserMetric
@@ -136,7 +137,7 @@ def open_work(
     placed = with_places(loaded)
     before = assess(placed, chosen.input_shapes, accelerator, cost_model, cost_model.header.streamed)
     if calibration is not None:
-        require_survivable(placed, chosen.input_shapes, chosen.seed)
+        require_survivable(placed, random_feeds(placed, chosen.input_shapes, chosen.seed))
     return Work(
         model=placed,
         path=path,

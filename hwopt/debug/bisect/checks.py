@@ -18,7 +18,7 @@ from hwopt.ir.checker import CHECK_FAILED, one_line
 from hwopt.nodes import Array
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.runtime import Feeds, Session
-from hwopt.verify import nudged, require_same_interface
+from hwopt.verify import nudged, require_same_interface, require_survivable
 
 CRASH, REFUSED, INVALID, NUMERIC, DROP, COMMAND = "crash", "refused", "invalid", "numeric", "drop", "command"
 
@@ -98,9 +98,11 @@ class NumericCheck:
     """A model computes what its source computes, on some inputs; a valid model with the same interface."""
 
     def __init__(self, source: ir.Model, inputs: Sequence[Inputs], tolerance: Tolerance) -> None:
-        """Raises BadInput where ONNX Runtime does not run the source on them."""
+        """Raises BadInput where ONNX Runtime does not run the source on them, or not survive it."""
         self._source = source
         self.tolerance = tolerance
+        for one in inputs[:1]:
+            require_survivable(source, one.feeds)
         try:
             session = Session(source)
             self._samples = [_sample(session, one, tolerance) for one in inputs]

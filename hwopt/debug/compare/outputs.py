@@ -18,7 +18,7 @@ from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.runtime import FrugalSession, Session
 from hwopt.trace import Listeners, Progress, emit
-from hwopt.verify import nudged
+from hwopt.verify import nudged, require_survivable
 
 Item = TypeVar("Item")
 
@@ -91,12 +91,15 @@ def compare_outputs(
 
     tolerance: largest difference allowed, as a share of the output's largest magnitude; None: what verify
     holds an exact rewrite to. names: of the models, for messages. One model is in ONNX Runtime at a time.
-    Raises BadInput where a model cannot be loaded, the first does not run on the inputs, or they have no
-    output in common.
+    Raises BadInput where a model cannot be loaded or ends the guard, the first does not run on the inputs,
+    or they have no output in common.
     """
     allowed = Tolerance(tolerance)
     pairs = paired_outputs(one, two)
     gaps = interface_gaps(one, two)
+    for item in inputs[:1]:
+        require_survivable(one, item.feeds, names[0])
+        require_survivable(two, inputs_for(one, two, item.feeds), names[1])
     reference = list(_told(listeners, _reference(one, inputs, allowed, names[0]), 0, 2 * len(inputs)))
     found: dict[str, OutputGap] = {}
     telling: list[int] = []
