@@ -350,6 +350,10 @@ def _exchange(
         message = _read(process.stdout, limits.most_bytes)
     except TooLong as error:
         _kill(process)
+        group_gone(process.pid)
+        process.wait()  # the next job must not be sent to it
+        group_gone(process.pid)
+        process.wait()  # the next job must not be sent to it
         return _ERROR, str(error).encode()
     except (OSError, ValueError):
         message = None

@@ -171,7 +171,7 @@ def test_a_disk_that_refuses_a_name_leaves_the_old_result(
             raise OSError(28, "No space left on device")
         rename(source, target)
 
-    monkeypatch.setattr(publication.os, "replace", refusing)
+    monkeypatch.setattr(os, "replace", refusing)
     with pytest.raises(BadInput, match="No space left"):
         publish(out, b"new", True)
     assert files(tmp_path) == before
