@@ -18,6 +18,7 @@ at one cut; this process holds a stretch's weights only where they lie in no fil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -25,7 +26,8 @@ from hwopt.alike import same_nodes
 from hwopt.errors import RewriteFailed
 from hwopt.gaps import BATCHES, Difference
 from hwopt.guard.client import Died, NotRun, Stretches
-from hwopt.inputs import random_feeds
+from hwopt.inputs import fills, random_feeds
+from hwopt.nodes import Array
 from hwopt.reads import outer_reads
 from hwopt.report.schema_proof import STRETCHES
 from hwopt.runtime import serialised
@@ -55,17 +57,40 @@ def differences_by_segments(
     found = {str(value.name): Difference(str(value.name), 0.0, 0.0) for value in one.graph.outputs}
     if last < 0:
         return tuple(found.values())
-    feeds = [random_feeds(one, input_shapes, seed + batch, batch) for batch in BATCHES]
-    with Stretches(feeds) as stretches:
-        for number, part in enumerate(parts[: last + 1]):
-            keep = parts[number + 1].reads if number < last else ()
-            mine = serialised(stretch(one, part, part.one, dtypes))
-            refusal = stretches.advance(mine, keep, noise=apart[number])
-            if refusal is not None:
-                return f"ONNX Runtime cannot run the model: {refusal.reason[:200]}"
-            if apart[number]:
-                found |= {gap.output: gap for gap in _gaps(stretches, stretch(two, part, part.two, dtypes))}
-    return tuple(found.values())
+    walk = _Walk(one, two, tuple(parts[: last + 1]), tuple(apart), dtypes)
+    problem = ""
+    for fill in fills(one):
+        gaps = walk.gaps([random_feeds(one, input_shapes, seed + batch, batch, fill) for batch in BATCHES])
+        if not isinstance(gaps, str):
+            return tuple((found | gaps).values())
+        problem = problem or gaps
+    return f"ONNX Runtime cannot run the model: {problem}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """Stretches of two models to run, up to the last that differs. apart: by stretch, whether it does."""
+
+    one: ir.Model
+    two: ir.Model
+    parts: tuple[Segment, ...]
+    apart: tuple[bool, ...]
+    dtypes: Dtypes
+
+    def gaps(self, feeds: Sequence[Mapping[str, Array]]) -> dict[str, Difference] | str:
+        """What differs by how much, by name; a text: why the first model does not run on these feeds."""
+        found: dict[str, Difference] = {}
+        with Stretches(feeds) as stretches:
+            for number, part in enumerate(self.parts):
+                keep = self.parts[number + 1].reads if number + 1 < len(self.parts) else ()
+                mine = serialised(stretch(self.one, part, part.one, self.dtypes))
+                refusal = stretches.advance(mine, keep, noise=self.apart[number])
+                if refusal is not None:
+                    return refusal.reason[:200]
+                if self.apart[number]:
+                    other = stretch(self.two, part, part.two, self.dtypes)
+                    found |= {gap.output: gap for gap in _gaps(stretches, other)}
+        return found
 
 
 def _gaps(stretches: Stretches, model: ir.Model) -> Sequence[Difference]:
