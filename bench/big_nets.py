@@ -41,7 +41,9 @@ class Network:
     def put(self, op: str, *inputs: str, **attributes: int | list[int]) -> str:
         """A node and the name of its output."""
         name = f"{op.lower()}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
+        node = helper.make_node(op, list(inputs), [name], name=name)
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
         return name
 
     def small(self, *shape: int, positive: bool = False) -> str:

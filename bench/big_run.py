@@ -2,16 +2,14 @@
 
     python -m bench.big_run FIGURES.json optimize MODEL ...
 
-Memory is VmHWM of this process, mapped pages of files and all, and the largest VmHWM of the processes that it
-started and waited for. Reads are those by `hwopt.ir.stored`, by file: what is copied by the kernel
-(copy_file_range) never comes into the process and is counted apart.
+Memory is VmHWM of this process, mapped pages of files and all. Reads are those by `hwopt.ir.stored`, by
+file: what is copied by the kernel (copy_file_range) never comes into the process and is counted apart.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import runpy
 import sys
 import time
@@ -50,12 +48,12 @@ def _name(descriptor: int) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}")
 
 
-def peak_bytes() -> int:
-    """The most memory that this process held, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def peak_bytes(process: str = "self") -> int:
+    """The most memory that a process has held so far, in bytes."""
+    for line in Path("/proc", process, "status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise OSError("/proc/self/status has no VmHWM")
+    raise OSError(f"process {process} has ended")
 
 
 def main() -> int:
@@ -71,7 +69,6 @@ def main() -> int:
         json.dumps(
             {
                 "peak": peak_bytes(),
-                "children": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
                 "seconds": time.monotonic() - start,
                 "reads": spy.reads,
                 "copied": dict(spy.copied),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from hwopt.assess import Assessment
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import load_model, save_model
 from hwopt.ir.checker import check_file
-from hwopt.ir.external import EXTERNAL
+from hwopt.ir.external import EXTERNAL, External
 from hwopt.report.write import OutputFiles, Stage, not_written, staged
 from hwopt.scratch import temporary_folder
 from hwopt.settle import Settled
@@ -54,6 +55,9 @@ def disk_may_refuse(stage: Stage) -> Iterator[None]:
 def write_model(work: Work, settled: Settled, path: Path) -> str:
     """Writes the result; an unchanged input comes back byte for byte.
 
+    One with external data is written anew: beside OUT.onnx its weights stand in OUT.onnx.data, or in
+    OUT.onnx itself up to `hwopt.ir.save.EMBED_UP_TO_BYTES`.
+
     Returns what onnx.checker's full check says of it: "passed", or what it already objected to
     in the input.
     """
@@ -63,6 +67,13 @@ def write_model(work: Work, settled: Settled, path: Path) -> str:
     else:
         objection = save_model(settled.delivered, path).unchecked
     return "passed" if objection is None else f"as the input: {objection}"
+
+
+def spare_input(work: Work, out: Path) -> None:
+    """Raises BadInput where OUT.onnx.data is a file that the input's weights lie in."""
+    external, data = work.model.graph.meta.get(EXTERNAL), OutputFiles.beside(out).data
+    if isinstance(external, External) and os.path.realpath(data) in map(os.path.realpath, external.files):
+        raise BadInput(f"{data} holds data of the input and would be overwritten: name another output")
 
 
 def has_external_data(model: ir.Model) -> bool:

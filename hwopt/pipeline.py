@@ -15,7 +15,7 @@ from hwopt.debug.dumps.listener import Dumps, dumping
 from hwopt.debug.faults.incident import Asked
 from hwopt.debug.faults.keep_going import LeftOut, going_on, noted
 from hwopt.debug.faults.reproducer import reproduced
-from hwopt.deliver import check_written, disk_may_refuse, place_for, write_model
+from hwopt.deliver import check_written, disk_may_refuse, place_for, spare_input, write_model
 from hwopt.errors import BadInput, BudgetNotMet, PassFailed, RewriteFailed
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
@@ -140,6 +140,8 @@ def optimize(
         told: Listeners = (timings, passes, so_far, *dumps.listeners, *listeners)
         with stage(told, "load"):
             work = open_work(model, target, chosen, calib, labels, preprocess, ending)
+            if out is not None:
+                spare_input(work, out)
         run = _Run(out, place, plan_file, command, timings, passes, so_far, dumps, told)
         return going_on(work, asked, so_far, told, partial(_delivered, run))
 

@@ -88,7 +88,8 @@ def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         return tensor
     proto = onnx.TensorProto(name=tensor.name, data_type=int(tensor.dtype), dims=tensor.shape.numpy())
     proto.raw_data = tensor.tobytes()
-    proto.doc_string = tensor.doc_string or ""
+    if tensor.doc_string:
+        proto.doc_string = tensor.doc_string
     return ir.serde.TensorProtoTensor(proto)
 
 
