@@ -69,7 +69,7 @@ def test_an_unchanged_model_comes_back_with_its_data(written: tuple[Path, Networ
     result = hwopt.optimize(written[0], target="edge-npu", refine=0, output=out, passes=("shrink_kernel",))
     assert tmp_path / "out.onnx.data" in result.files
     one, two = onnx.load(written[0]), onnx.load(out)
-    assert result.report.after.nodes == len(one.graph.node)
+    assert [node.op_type for node in two.graph.node] == [node.op_type for node in one.graph.node]
     weights = [
         {t.name: onnx.numpy_helper.to_array(t).tobytes() for t in m.graph.initializer} for m in (one, two)
     ]
