@@ -8,7 +8,7 @@ memory or the day of whoever opens it. `SECURITY.md` has the limits in one table
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
@@ -16,14 +16,16 @@ import onnx_ir as ir
 
 from hwopt.errors import BadInput
 from hwopt.ir.vet_attributes import check_attributes
-from hwopt.ir.vet_functions import all_nodes, check_calls
+from hwopt.ir.vet_functions import Key, all_nodes, check_calls
 from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of, title
 from hwopt.ir.vet_names import check_names
 from hwopt.ir.vet_operators import check_sizes
+from hwopt.ir.vet_schemas import Versions, check_schema, versions_of
 from hwopt.ir.vet_tensors import bytes_of, check_sparse, check_tensor
 from hwopt.ir.vet_words import Unsound, shown
 
 LARGEST_VALUE_BYTES = 2**30  # of an input or output whose size is fixed; two models are run on it
+_FIRST_WITH_IMPORTS = 3  # IR version; older models are in opset 1
 _UNKNOWN = -1  # what some exporters write for a size that varies
 
 
@@ -35,52 +37,53 @@ def vet(proto: onnx.ModelProto, path: Path) -> None:
     """
     try:
         check_names(proto)
-        check_calls(proto)
+        functions = check_calls(proto)
         check_graph(proto.graph)
+        versions = versions_of(proto.opset_import) if proto.ir_version >= _FIRST_WITH_IMPORTS else {"": 1}
+        _check_nodes(proto.graph.node, versions, functions)
         for function in proto.functions:
             check_function(function)
-        for graph in _graphs(proto):
-            _check_infos(graph)
-            for tensor in graph.initializer:
-                check_tensor(tensor)
-            for sparse in graph.sparse_initializer:
-                check_sparse(sparse)
-        for node in _nodes(proto):
-            if not node.op_type:
-                raise Unsound(f"the node {title(node)} has no operator")
-            check_attributes(node.attribute, title(node))
-            check_sizes(node)
-        for function in proto.functions:
             check_attributes(function.attribute_proto, f"the function {shown(function.name)}")
+            _check_nodes(function.node, {**versions, **versions_of(function.opset_import)}, functions)
+        for graph in _graphs(proto):
+            _check_values(graph)
     except Unsound as error:
         raise BadInput(f"{path} is not a valid ONNX model: {error}") from None
 
 
-def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    yield proto.graph
-    for node in _nodes(proto):
-        yield from graphs_of(node)
+def _check_nodes(nodes: Sequence[onnx.NodeProto], versions: Versions, functions: frozenset[Key]) -> None:
+    """Each by itself, those of graphs in nodes included."""
+    for node in all_nodes(nodes):
+        if not node.op_type:
+            raise Unsound(f"the node {title(node)} has no operator")
+        check_attributes(node.attribute, title(node))
+        check_sizes(node)
+        check_schema(node, versions, functions)
 
 
-def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node of the model, those of graphs in nodes and of functions included."""
-    yield from all_nodes(proto.graph.node)
-    for function in proto.functions:
-        yield from all_nodes(function.node)
-
-
-def _check_infos(graph: onnx.GraphProto) -> None:
-    """Declared sizes of inputs, outputs and values in between."""
+def _check_values(graph: onnx.GraphProto) -> None:
+    """Weights, and declared sizes of inputs, outputs and values in between."""
+    for tensor in graph.initializer:
+        check_tensor(tensor)
+    for sparse in graph.sparse_initializer:
+        check_sparse(sparse)
     for info in (*graph.input, *graph.output, *graph.value_info):
-        if not info.type.HasField("tensor_type"):
-            continue
-        dims = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
-        if any(dim < _UNKNOWN for dim in dims):
-            raise Unsound(f"{shown(info.name)} has a negative dimension")
-        _check_declared(info, dims)
+        if info.type.HasField("tensor_type"):
+            _check_declared(info)
 
 
-def _check_declared(info: onnx.ValueInfoProto, dims: list[int]) -> None:
+def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """The main graph and those in nodes."""
+    yield proto.graph
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node in all_nodes(nodes):
+            yield from graphs_of(node)
+
+
+def _check_declared(info: onnx.ValueInfoProto) -> None:
+    dims = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+    if any(dim < _UNKNOWN for dim in dims):
+        raise Unsound(f"{shown(info.name)} has a negative dimension")
     count = 1
     for dim in dims:
         count *= max(dim, 1)

@@ -16,11 +16,14 @@ _DEEPEST_CALL = 100
 Key = tuple[str, str, str]
 
 
-def check_calls(proto: onnx.ModelProto) -> None:
-    """Raises Unsound where functions call each other in a circle, too deeply, or too often."""
+def check_calls(proto: onnx.ModelProto) -> frozenset[Key]:
+    """Raises Unsound where functions call each other in a circle, too deeply, or too often.
+
+    Returns what functions there are.
+    """
     bodies: dict[Key, onnx.FunctionProto] = {}
     for function in proto.functions:
-        key = _domain(function.domain), function.name, function.overload
+        key = domain_of(function.domain), function.name, function.overload
         if key in bodies:
             raise Unsound(f"the function {shown(function.name)} is there more than once")
         bodies[key] = function
@@ -33,6 +36,7 @@ def check_calls(proto: onnx.ModelProto) -> None:
         raise Unsound(
             f"the model has {_many(total)} nodes with all calls written out: {MOST_NODES:,} are read"
         )
+    return frozenset(bodies)
 
 
 def _measure(start: Key, calls: Mapping[Key, Counter[Key]], sizes: dict[Key, int]) -> None:
@@ -66,10 +70,11 @@ def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 def key_of(node: onnx.NodeProto) -> Key:
     """The function that a node would call, if there is one."""
-    return _domain(node.domain), node.op_type, node.overload
+    return domain_of(node.domain), node.op_type, node.overload
 
 
-def _domain(name: str) -> str:
+def domain_of(name: str) -> str:
+    """The standard domain has two names."""
     return "" if name == "ai.onnx" else name
 
 
