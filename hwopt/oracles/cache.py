@@ -27,6 +27,8 @@ _LOCK_RETRY_S = 0.01
 _KEYS_PER_QUERY = 500  # sqlite refuses more than 999 parameters in old builds
 _FOREIGN = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_CONSTRAINT)
 _CLOSED = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
+Failure = sqlite3.DatabaseError | UnicodeDecodeError  # the latter where a damaged name is told
+_FAILURES = (sqlite3.DatabaseError, UnicodeDecodeError)
 _memory: dict[Path, dict[str, str]] = {}  # what this process keeps where a file cannot be used
 _log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Cache:
         found = {key: kept[key] for key in wanted if key in kept}
         try:
             return {**self._read(wanted), **found}
-        except sqlite3.DatabaseError as error:
+        except _FAILURES as error:
             self._failed(error)
             return found
 
@@ -75,7 +77,7 @@ class Cache:
             try:
                 self._write(values)
                 return
-            except sqlite3.DatabaseError as error:
+            except _FAILURES as error:
                 self._failed(error)
         self._do_without("it was damaged twice")
         _memory[self.path].update(values)
@@ -114,7 +116,7 @@ class Cache:
             return _connect(str(self.path))
         except OSError as error:
             self._do_without(str(error))
-        except sqlite3.DatabaseError as error:
+        except _FAILURES as error:
             if _is_damaged(error):
                 return self._anew()
             self._do_without(str(error))
@@ -122,7 +124,7 @@ class Cache:
                 return _connect_to_read(self.path)
         return None
 
-    def _failed(self, error: sqlite3.DatabaseError) -> None:
+    def _failed(self, error: Failure) -> None:
         """After this either the file is a new one, or memory is used."""
         if _is_damaged(error):
             self.close()
@@ -142,7 +144,7 @@ class Cache:
             if db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",):
                 return db
             db.close()
-        except sqlite3.DatabaseError:
+        except _FAILURES:
             pass
         return None
 
@@ -151,18 +153,18 @@ class Cache:
         _set_aside(self.path)
         try:
             return _connect(str(self.path))
-        except sqlite3.DatabaseError as error:
+        except _FAILURES as error:
             self._do_without(str(error))
             return None
 
 
-def _code(error: sqlite3.DatabaseError) -> int:
+def _code(error: Failure) -> int:
     """The primary code; the higher bytes say which kind of it."""
     code: int | None = getattr(error, "sqlite_errorcode", None)
     return 0 if code is None else code & 0xFF
 
 
-def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+def _is_damaged(error: Failure) -> bool:
     """Whether the file is at fault: no database, a broken one, or one with other tables."""
     return not isinstance(error, sqlite3.OperationalError) or _code(error) in _FOREIGN
 
@@ -186,7 +188,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection | None:
     try:
         db = sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
         db.execute("SELECT key, value FROM answers LIMIT 1").fetchone()
-    except sqlite3.DatabaseError:
+    except _FAILURES:
         return None
     return db
 
