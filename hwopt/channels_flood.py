@@ -17,6 +17,7 @@ from hwopt.nodes import attr_int, constant, dims_of, is_op, label
 
 OPEN = "hwopt.open"
 SEGMENTS = "hwopt.segments"  # on a value: (name, width) of the groups that its channels belong to, in order
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")  # their weights say how many channels
 OUTPUT = -1  # in place of an input's number: the node's own output was reached
 
 Rule = Callable[["Flood", ir.Node, Lane, int], None]
@@ -133,7 +134,28 @@ class Flood:
 
 
 def size_of(value: ir.Value, axis: int = 1) -> int | None:
-    """How long an axis is, as far as shapes or weights tell."""
+    """How long an axis is, as far as shapes or weights tell.
+
+    Where nothing stands at the value itself, axis 1 is followed upwards, however deep: without recursion.
+    """
+    told = _told(value, axis)
+    if told is not None or axis != 1:
+        return told
+    known: dict[ir.Value, int | None] = {}
+    stack = [value]
+    while stack:
+        top = stack[-1]
+        open_ones = [] if top in known else _undecided(top, known)
+        if open_ones:
+            stack.append(open_ones[0])
+        else:
+            known.setdefault(top, _made_by(top, known))
+            stack.pop()
+    return known[value]
+
+
+def _told(value: ir.Value, axis: int = 1) -> int | None:
+    """The length of an axis, as a constant, a recorded shape or the weight of what makes it tells."""
     tensor = constant(value)
     if tensor is not None:
         dims = dims_of(tensor)
@@ -143,25 +165,47 @@ def size_of(value: ir.Value, axis: int = 1) -> int | None:
         if isinstance(dim, int):
             return dim
     producer = value.producer()
-    return None if producer is None or axis != 1 else _made_by(producer, value)
+    if axis != 1 or producer is None or not is_op(producer, *_WEIGHTED):
+        return None
+    weight = constant(producer.inputs[1]) if len(producer.inputs) > 1 else None
+    return None if weight is None else _outputs(producer, dims_of(weight))
 
 
-def _made_by(node: ir.Node, value: ir.Value) -> int | None:
-    weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if is_op(node, "Conv", "ConvTranspose", "Gemm", "BatchNormalization"):
-        return None if weight is None else _outputs(node, dims_of(weight))
-    sizes = [size_of(v) for v in node.inputs if v is not None and constant(v) is None]
+def _asked(value: ir.Value) -> list[ir.Value]:
+    """The inputs of what makes a value that decide how many channels it has."""
+    node = value.producer()
+    if constant(value) is not None or node is None or is_op(node, *_WEIGHTED):
+        return []
+    present = [v for v in node.inputs if v is not None]
     if is_op(node, "Concat"):
-        every = [size_of(v) for v in node.inputs if v is not None]
-        known = [size for size in every if size is not None]
-        return sum(known) if attr_int(node, "axis", 1) == 1 and len(known) == len(every) else None
-    if is_op(node, "Split") and sizes and sizes[0] is not None and attr_int(node, "axis", 0) == 1:
+        return present
+    return [v for v in present if constant(v) is None] if is_op(node, "Split", *KEEPING) else []
+
+
+def _undecided(value: ir.Value, known: dict[ir.Value, int | None]) -> list[ir.Value]:
+    """What must be known before the value: nothing where one channel count above 1 decides all."""
+    if _told(value) is not None:
+        return []
+    asked = _asked(value)
+    if is_op(value.producer(), *KEEPING) and any((known.get(v) or _told(v) or 0) > 1 for v in asked):
+        return []
+    return [v for v in asked if v not in known]
+
+
+def _made_by(value: ir.Value, known: dict[ir.Value, int | None]) -> int | None:
+    told, node, asked = _told(value), value.producer(), _asked(value)
+    if told is not None or node is None or not asked:
+        return told
+    sizes = [_told(v) if known.get(v) is None else known[v] for v in asked]
+    found = [size for size in sizes if size is not None]
+    if is_op(node, "Concat"):
+        return sum(found) if attr_int(node, "axis", 1) == 1 and len(found) == len(sizes) else None
+    if is_op(node, "Split"):
+        if sizes[0] is None or attr_int(node, "axis", 0) != 1:
+            return None
         parts = split_sizes(node, sizes[0])
         return None if parts is None else parts[next(n for n, v in enumerate(node.outputs) if v is value)]
-    if is_op(node, *KEEPING) and sizes and value is node.outputs[0]:
-        found = [size for size in sizes if size is not None]
-        return max(found) if found else None
-    return None
+    return max(found, default=None) if value is node.outputs[0] else None
 
 
 def _outputs(node: ir.Node, dims: tuple[int, ...]) -> int:
@@ -174,21 +218,22 @@ def _outputs(node: ir.Node, dims: tuple[int, ...]) -> int:
 
 def rank_of(value: ir.Value) -> int | None:
     """How many axes a tensor has, as far as shapes or weights tell."""
-    tensor = constant(value)
-    if tensor is not None:
-        return len(dims_of(tensor))
-    if value.shape is not None:
-        return len(value.shape)
-    node = value.producer()
-    if node is None:
-        return None
-    weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if is_op(node, "Conv", "ConvTranspose") and weight is not None:
-        return len(dims_of(weight))
-    if is_op(node, "Gemm", "Flatten"):
-        return 2
-    found = [rank_of(v) for v in node.inputs[:1] if v is not None] if is_op(node, *KEEPING, "Concat") else []
-    return found[0] if found else None
+    at: ir.Value | None = value
+    while at is not None:
+        tensor, node = constant(at), at.producer()
+        if tensor is not None:
+            return len(dims_of(tensor))
+        if at.shape is not None:
+            return len(at.shape)
+        if node is None:
+            return None
+        weight = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if is_op(node, "Conv", "ConvTranspose") and weight is not None:
+            return len(dims_of(weight))
+        if is_op(node, "Gemm", "Flatten"):
+            return 2
+        at = node.inputs[0] if node.inputs and is_op(node, *KEEPING, "Concat") else None
+    return None
 
 
 # Operators whose output is shaped like their largest input, as far as channels go.
