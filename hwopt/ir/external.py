@@ -20,6 +20,8 @@ from hwopt.ir.stored import DataFile, FileTensor, Reading, bits_of, sampled
 
 EXTERNAL = "hwopt.external_data"  # key in graph.meta: some weights came out of files of their own
 EMBEDDED_BYTES = 16 << 10
+CLAIMED_TIMES = 4  # weights may share bytes of a file; all of them together refer to so many times its size,
+CLAIMED_ANYWAY = 64 << 20  # and to so many bytes besides
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ExternalData:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, DataFile] = {}
+        self._claimed: dict[str, int] = {}
         self._digest = hashlib.sha256()
 
     def __bool__(self) -> bool:
@@ -111,7 +114,17 @@ class ExternalData:
                 f"tensor '{tensor.name}': external data {file.path} is too short: "
                 f"{length} bytes expected at {offset}, {max(file.size - offset, 0)} found"
             )
+        self._claim(location, length, file)
         return file, offset, length
+
+    def _claim(self, location: str, length: int, file: DataFile) -> None:
+        """Counts what tensors ask of a file: a small one could be claimed ten thousand times."""
+        claimed = self._claimed[location] = self._claimed.get(location, 0) + length
+        if claimed > CLAIMED_TIMES * file.size + CLAIMED_ANYWAY:
+            raise BadInput(
+                f"external data {file.path} has {file.size} bytes, and tensors refer to more than "
+                f"{CLAIMED_TIMES} times as many: store each weight once"
+            )
 
     def _embed(self, tensor: onnx.TensorProto, file: DataFile, offset: int, length: int) -> None:
         with file.opened() as descriptor:

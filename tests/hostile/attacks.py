@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,8 @@ import onnx
 import onnx.parser
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.fuzz_seeds import WEIGHTS_FILE, external, net
-
-Build = Callable[[Path], onnx.ModelProto | bytes]
-_SHAPE = (1, 4, 5, 5)
+from bench.fuzz_seeds import net
+from tests.hostile.attacks_files import FILES, SHAPE, Build, adds, refers, weights
 
 
 def write(build: Build, folder: Path, name: str = "model.onnx") -> Path:
@@ -29,13 +26,8 @@ def write(build: Build, folder: Path, name: str = "model.onnx") -> Path:
     return path
 
 
-def _adds(tensor: TensorProto) -> onnx.ModelProto:
-    """y = x + tensor"""
-    return net([helper.make_node("Add", ["x", tensor.name], ["y"])], _SHAPE, [tensor])
-
-
 def _claims(*dims: int, data: bytes = b"\0" * 16, kind: int = TensorProto.FLOAT) -> Build:
-    return lambda _: _adds(TensorProto(name="w", data_type=kind, dims=dims, raw_data=data))
+    return lambda _: adds(TensorProto(name="w", data_type=kind, dims=dims, raw_data=data))
 
 
 def _parsed(body: str, head: str = "float[1,4] x", tail: str = "float[1,4] y", opset: int = 13) -> Build:
@@ -43,54 +35,26 @@ def _parsed(body: str, head: str = "float[1,4] x", tail: str = "float[1,4] y", o
     return lambda _: onnx.parser.parse_model(text)
 
 
-# --- external data ---
-
-
-def _refers(prepare: Callable[[Path], None] = lambda _: None, **entries: object) -> Build:
-    def build(folder: Path) -> onnx.ModelProto:
-        prepare(folder)
-        return _adds(external("w", (4, 1, 1), **entries))
-
-    return build
-
-
-def _weights(folder: Path) -> None:
-    (folder / WEIGHTS_FILE).write_bytes(np.ones(4, np.float32).tobytes())
-
-
-def _secret(folder: Path) -> Path:
-    outside = folder.parent / "outside"
-    outside.mkdir(exist_ok=True)
-    (outside / "secret.bin").write_bytes(b"\1" * 16)
-    return outside
-
-
-def _outside(folder: Path) -> onnx.ModelProto:
-    _secret(folder)
-    return _adds(external("w", (4, 1, 1), location="../outside/secret.bin"))
-
-
-def _absolute(folder: Path) -> onnx.ModelProto:
-    return _adds(external("w", (4, 1, 1), location=str(_secret(folder) / "secret.bin")))
-
-
-def _linked_folder(folder: Path) -> None:
-    (folder / "inner").symlink_to(_secret(folder), target_is_directory=True)
-
-
-# --- graphs ---
-
-
 def _cyclic(_: Path) -> onnx.ModelProto:
     nodes = [helper.make_node("Add", ["x", "b"], ["a"]), helper.make_node("Relu", ["a"], ["b"])]
-    return net([*nodes, helper.make_node("Relu", ["b"], ["y"])], _SHAPE)
+    return net([*nodes, helper.make_node("Relu", ["b"], ["y"])], SHAPE)
 
 
 def _hidden_cycle(_: Path) -> onnx.ModelProto:
-    """Behind an operator that nobody knows, where onnx.checker has stopped looking."""
-    proto = _cyclic(_)
-    proto.graph.node.insert(0, helper.make_node("Unheard", ["x"], ["u"], domain="own"))
+    return _hidden(*_cyclic(_).graph.node)
+
+
+def _hidden(*nodes: onnx.NodeProto) -> onnx.ModelProto:
+    """Nodes behind an operator that nobody knows, where onnx.checker has stopped looking."""
+    proto = net([helper.make_node("Unheard", ["x"], ["u"], domain="own"), *nodes], SHAPE)
     proto.opset_import.add(domain="own", version=1)
+    return proto
+
+
+def _no_version(_: Path) -> onnx.ModelProto:
+    """Found by `bench.fuzz_guided`: no version of the standard operators, so nobody knew their schemas."""
+    proto = net([helper.make_node("Add", ["x"], ["y"])], SHAPE)
+    proto.opset_import[0].domain = "x"
     return proto
 
 
@@ -100,9 +64,9 @@ def _graphs_deep(depth: int) -> Build:
     def build(_: Path) -> bytes:
         inner = helper.make_graph([], "g", [], []).SerializeToString()
         for _level in range(depth):
-            attribute = _field(1, b"body") + _field(6, inner) + b"\xa0\x01\x05"  # type: GRAPH
+            attribute = _field(1, b"body") + _field(6, inner) + b"\xa0\x01\x05"  # a graph, it says
             inner = _field(1, _field(2, b"o") + _field(4, b"If") + _field(5, attribute)) + _field(2, b"g")
-        proto = net([helper.make_node("Relu", ["x"], ["y"])], _SHAPE)
+        proto = net([helper.make_node("Relu", ["x"], ["y"])], SHAPE)
         return bytes(proto.SerializeToString() + _field(7, inner))
 
     return build
@@ -121,7 +85,7 @@ def _calls(bodies: Mapping[str, list[str]]) -> Build:
 
     def build(_: Path) -> onnx.ModelProto:
         imports = [helper.make_opsetid("", 13), helper.make_opsetid("own", 1)]
-        proto = net([helper.make_node(next(iter(bodies)), ["x"], ["y"], domain="own")], _SHAPE)
+        proto = net([helper.make_node(next(iter(bodies)), ["x"], ["y"], domain="own")], SHAPE)
         proto.opset_import.append(imports[1])
         for name, called in bodies.items():
             values = ["v", *(f"v{n}" for n in range(len(called) - 1)), "r"]
@@ -146,7 +110,7 @@ def _sparse(dims: tuple[int, ...], indices: list[int]) -> Build:
         count = len(indices)
         values = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[count], float_data=[1.0] * count)
         places = TensorProto(data_type=TensorProto.INT64, dims=[count], int64_data=indices)
-        proto = net([helper.make_node("Add", ["x", "w"], ["y"])], _SHAPE)
+        proto = net([helper.make_node("Add", ["x", "w"], ["y"])], SHAPE)
         proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, list(dims)))
         return proto
 
@@ -166,7 +130,7 @@ def _named(name: str, graph: str = "net") -> Build:
             ),
             helper.make_node("Identity", [f"b{name}"], ["y"], name=f"i{name}"),
         ]
-        proto = net(nodes, _SHAPE, [half, weight])
+        proto = net(nodes, SHAPE, [half, weight])
         proto.graph.name = graph
         return proto
 
@@ -174,18 +138,18 @@ def _named(name: str, graph: str = "net") -> Build:
 
 
 def _not_text(_: Path) -> bytes:
-    proto = net([helper.make_node("Relu", ["x"], ["y"], name="QQQQ")], _SHAPE)
-    return proto.SerializeToString().replace(b"QQQQ", b"\xff\xfe\x80Q")
+    proto = net([helper.make_node("Relu", ["x"], ["y"], name="QQQQ")], SHAPE)
+    return bytes(proto.SerializeToString()).replace(b"QQQQ", b"\xff\xfe\x80Q")
 
 
 def _attribute_of_no_type(_: Path) -> onnx.ModelProto:
-    proto = net([helper.make_node("Flatten", ["x"], ["y"], axis=1)], _SHAPE)
+    proto = net([helper.make_node("Flatten", ["x"], ["y"], axis=1)], SHAPE)
     proto.graph.node[0].attribute[0].type = onnx.AttributeProto.UNDEFINED
     return proto
 
 
 def _element_type(_: Path) -> onnx.ModelProto:
-    proto = net([helper.make_node("Relu", ["x"], ["y"])], _SHAPE)
+    proto = net([helper.make_node("Relu", ["x"], ["y"])], SHAPE)
     proto.graph.input[0].type.tensor_type.elem_type = 99
     return proto
 
@@ -216,27 +180,7 @@ REFUSED: Mapping[str, Build] = {
     "2^60 calls": _calls(_laughs(60, 2)),
     "10^9 calls": _calls(_laughs(3, 1000)),
     "3000 functions deep": _calls(_laughs(3000, 1)),
-    "data outside": _outside,
-    "data at an absolute path": _absolute,
-    "data behind a link": _refers(lambda f: (f / WEIGHTS_FILE).symlink_to(_secret(f) / "secret.bin")),
-    "data behind a linked folder": _refers(_linked_folder, location="inner/secret.bin"),
-    "data behind .. that comes back": _refers(_weights, location=f"x/../{WEIGHTS_FILE}"),
-    "data in /dev/zero": _refers(location="/dev/zero"),
-    "data in a link to /dev/zero": _refers(lambda f: (f / WEIGHTS_FILE).symlink_to("/dev/zero")),
-    "data in a pipe": _refers(lambda f: os.mkfifo(f / WEIGHTS_FILE)),
-    "data in a folder": _refers(lambda f: (f / WEIGHTS_FILE).mkdir()),
-    "data that is missing": _refers(),
-    "data with NUL in its name": _refers(location="a\0b"),
-    "data with a name of 4000 characters": _refers(location="a" * 4000),
-    "an offset beyond the file": _refers(_weights, offset=2**40),
-    "an offset of 2^63": _refers(_weights, offset=2**63),
-    "an offset with 10,000 digits": _refers(_weights, offset="9" * 10_000),
-    "a negative offset": _refers(_weights, offset=-16),
-    "a negative length": _refers(_weights, length=-1),
-    "a huge length": _refers(_weights, length=2**50),
-    "a length that is no number": _refers(_weights, length="0x10"),
-    "a length that does not fit the shape": _refers(_weights, length=8),
-    "10 GB claimed of a small file": lambda f: _weights(f) or _adds(external("w", (50_000, 50_000))),  # type: ignore[func-returns-value]
+    **FILES,
     "a sparse tensor of 4 TB": _sparse((10**6, 10**6), [0, 1, 10**12 - 1]),
     "a sparse tensor beyond 2^64": _sparse((2**40, 2**40), [0]),
     "sparse indices outside": _sparse((4, 1, 1), [0, 7]),
@@ -246,6 +190,13 @@ REFUSED: Mapping[str, Build] = {
     "a name that is not text": _not_text,
     "an attribute of no type": _attribute_of_no_type,
     "an input of unknown type": _element_type,
+    "standard operators of no version": _no_version,
+    "too few inputs": lambda _: _hidden(helper.make_node("Conv", ["x"], ["y"])),
+    "too many inputs": lambda _: _hidden(helper.make_node("Relu", ["x", "u"], ["y"])),
+    "an input that is needed, left out": lambda _: _hidden(helper.make_node("Add", ["x", ""], ["y"])),
+    "no output": lambda _: _hidden(*(helper.make_node("Relu", ["x"], names) for names in (["y"], []))),
+    "an attribute of the wrong type": lambda _: _hidden(helper.make_node("Relu", ["x"], ["y"], axis=1.5)),
+    "an attribute that is needed, left out": lambda _: _hidden(helper.make_node("Cast", ["x"], ["y"])),
 }  # fmt: skip
 
 _MAPS = "float[1,1,4,4] x", "float[1,1,A,B] y"
@@ -287,7 +238,7 @@ def _pool(attributes: str) -> Build:
 
 
 def _types_deep(depth: int) -> onnx.ModelProto:
-    proto = net([helper.make_node("Relu", ["x"], ["y"])], _SHAPE)
+    proto = net([helper.make_node("Relu", ["x"], ["y"])], SHAPE)
     inner = onnx.TypeProto()
     inner.tensor_type.elem_type = TensorProto.FLOAT
     for _ in range(depth):
@@ -333,7 +284,7 @@ HARMLESS: Mapping[str, Build] = {
         + " ".join(f"k{n + 1} = Add(k{n}, k{n})" for n in range(60))
         + " y = Mul(x, k60) }"
     ),
-    "data beside the model": _refers(_weights, offset=0, length=16),
+    "data beside the model": refers(weights, offset=0, length=16),
     "a sparse weight": _sparse((4, 1, 1), [1, 3]),
     "an input whose first size is -1": lambda _: net([helper.make_node("Relu", ["x"], ["y"])], (-1, 4)),
 }  # fmt: skip

@@ -17,7 +17,8 @@ import pytest
 
 from hwopt.ir import interface, load_model
 from hwopt.verify import differences
-from tests.hostile.attacks import BOUNDED, HARMLESS, REFUSED, Build, write
+from tests.hostile.attacks import BOUNDED, HARMLESS, REFUSED, write
+from tests.hostile.attacks_files import Build
 
 _ROOT = Path(__file__).parents[2]
 _PEAK = 700 * 2**20  # bytes; a run on a tiny model has 310 MB
