@@ -183,7 +183,8 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
 
 
 def input_names(model: ir.Model) -> list[str]:
-    return [str(value.name) for value in model.graph.inputs]
+    """What data must be given for; a weight that is an input, too, keeps its own value."""
+    return [str(value.name) for value in model.graph.inputs if not value.is_initializer()]
 
 
 def _as_labels(path: Path, array: Array, count: int) -> Labels:
@@ -221,6 +222,8 @@ def check_shapes(where: str, model: ir.Model, feeds: Mapping[str, Array]) -> Non
     where: what the samples came from, for the message.
     """
     for value in model.graph.inputs:
+        if value.is_initializer():
+            continue
         array = feeds.get(str(value.name))
         if array is None:
             raise BadInput(
@@ -229,6 +232,11 @@ def check_shapes(where: str, model: ir.Model, feeds: Mapping[str, Array]) -> Non
         if value.dtype is not None and array.dtype != value.dtype.numpy():
             raise BadInput(
                 f"{where}: input {value.name!r} takes {value.dtype.numpy()}, the samples are {array.dtype}"
+            )
+        if value.shape is not None and len(value.shape) == 0:
+            raise BadInput(
+                f"{where}: input {value.name!r} is a single number: calibration needs models whose inputs "
+                "all have samples on their first axis"
             )
         wanted = [] if value.shape is None else [d if isinstance(d, int) else None for d in value.shape]
         fits = len(wanted) == array.ndim and all(

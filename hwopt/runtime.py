@@ -152,7 +152,7 @@ def run(model: ir.Model, feeds: Feeds, outputs: Sequence[str] | None = None) -> 
 
 def with_outputs(model: ir.Model, outputs: Sequence[str]) -> ir.Model:
     """A model that computes the named values from the model's own inputs, and nothing else."""
-    inputs = [str(v.name) for v in model.graph.inputs]
+    inputs = [str(v.name) for v in model.graph.inputs if not v.is_initializer()]
     return _as_model(model, ir.convenience.extract(model.graph, inputs, list(outputs)))
 
 
@@ -173,8 +173,5 @@ def part(model: ir.Model, inputs: Mapping[str, Array], outputs: Sequence[str]) -
 
 
 def _as_model(model: ir.Model, graph: ir.Graph) -> ir.Model:
-    """A graph in a model of the same version; outputs without a known type become floats."""
-    for value in graph.outputs:
-        if value.type is None:
-            value.type = ir.TensorType(ir.DataType.FLOAT)
+    """A graph in a model of the same version; ONNX Runtime finds the types of outputs by itself."""
     return ir.Model(graph, ir_version=model.ir_version, functions=tuple(model.functions.values()))

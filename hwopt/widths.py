@@ -202,6 +202,15 @@ def steps(group: ChannelGroup, multiples: Sequence[int]) -> list[int]:
     return sorted({multiple * group.parts // _gcd(multiple, group.parts) for multiple in multiples})
 
 
+def narrowest(group: ChannelGroup) -> int:
+    """The least channels that leave every operator what it is.
+
+    A grouped convolution with one channel in each of its groups is a depthwise one with a multiplier: what it
+    reads and what it makes would be one group from then on, which others have a name and a width for.
+    """
+    return 2 * group.parts if any(slot.groups > 1 for slot in group.slots_on("in")) else 1
+
+
 def _gcd(one: int, two: int) -> int:
     while two:
         one, two = two, one % two

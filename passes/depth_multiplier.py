@@ -17,7 +17,7 @@ from hwopt.channels import Blocked
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.pruning import Resizing, Resizings, new_widths, resize_many, why_not
 from hwopt.target import Target
-from hwopt.widths import NamedGroup, named_groups, rounded, steps, whole_model_value
+from hwopt.widths import NamedGroup, named_groups, narrowest, rounded, steps, whole_model_value
 
 MILD = (0.9, 0.8, 0.75)
 HARSH = (0.5, 0.35, 0.25)  # the multipliers that mobile networks are published with
@@ -57,7 +57,8 @@ def scaled(groups: Sequence[NamedGroup], ratio: float, multiples: Sequence[int])
     """Every group that a ratio makes narrower."""
     for found in groups:
         old = found.group.width
-        new = rounded(old, ratio, steps(found.group, multiples))
+        own = steps(found.group, multiples)
+        new = max(rounded(old, ratio, own), -(-narrowest(found.group) // min(own)) * min(own))
         if new < old:
             yield Resizing(found.ref, old, new)
 

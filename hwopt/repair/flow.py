@@ -73,7 +73,7 @@ def _last_reads(model: ir.Model) -> dict[str, int]:
 
 def _reads(node: ir.Node) -> list[str]:
     """Names a node reads, those that its subgraphs capture included; constants left out."""
-    values = [v for v in node.inputs if v is not None and constant(v) is None]
+    values = [v for v in node.inputs if v is not None and constant(v) is None and not v.is_initializer()]
     names = [str(v.name) for v in values]
     for attribute in node.attributes.values():
         graphs: list[ir.Graph] = []

@@ -11,6 +11,7 @@ import pytest
 
 from hwopt.choice import KEEP, Pass, Risk, Skip, Value, group_values
 from hwopt.errors import RewriteFailed
+from hwopt.find import with_places
 from hwopt.nodes import constant, dims_of
 from hwopt.passes.align_channels import AlignChannels, padded_widths
 from hwopt.passes.depth_multiplier import DepthMultiplier
@@ -23,6 +24,7 @@ from hwopt.rewrite import rewrite
 from hwopt.shapes import infer_shapes
 from hwopt.target import Target, read_target
 from hwopt.widths import WHOLE_MODEL, next_lower, rounded
+from tests.channel_nets import random_net
 from tests.graphs import classifier, output_of
 
 WIDTH_PASSES: tuple[Pass, ...] = (PruneChannels(), AlignChannels(), DepthMultiplier())
@@ -219,3 +221,14 @@ def test_a_fused_block_is_pruned_at_its_fused_convolution(u55: Target) -> None:
     assert origin.channels is not None
     assert len(origin.channels) == 24
     onnx.checker.check_model(ir.to_proto(changed), full_check=True)
+
+
+@pytest.mark.parametrize("seed", [54, 139])
+def test_a_grouped_convolution_never_becomes_a_depthwise_one(seed: int) -> None:
+    """With one channel per group its input and its output would be one group, of two widths at once."""
+    model = with_places(random_net(seed))
+    target = read_target(Path(__file__).parents[2] / "targets" / "edge-npu")
+    values = [v for v in DepthMultiplier().values(model, target) if isinstance(v, Value)]
+    assert {v.name for v in values} >= {"x0.5", "x0.35"}
+    for value in values:
+        rewrite(model, [value])
