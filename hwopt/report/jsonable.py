@@ -10,6 +10,7 @@ from enum import Enum
 from numbers import Integral, Real
 
 from hwopt.estimate import Estimate
+from hwopt.visible import visible
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 JsonObject = dict[str, Json]
@@ -25,8 +26,11 @@ def to_json(report: object) -> JsonObject:
 
 
 def json_text(value: Json) -> str:
-    """Indented JSON that ends in a newline. Strict: NaN and infinities were made strings or null."""
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """Indented JSON that ends in a newline. Strict: NaN and infinities were made strings or null.
+
+    Letters that nobody sees, or that turn the text around, are written by their numbers.
+    """
+    return visible(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def encode(value: object) -> Json:

@@ -268,7 +268,7 @@ BOUNDED: Mapping[str, Build] = {
         tail="float[1,A] y, float[1,B] z",
     ),
     "a permutation out of range": _parsed("{ y = Transpose<perm=[5,-7]>(x) }", tail="float[A,B] y"),
-    "a type within a type 60 times": lambda _: _types_deep(60),
+    "a type within a type 45 times": lambda _: _types_deep(45),
 }
 
 HARMLESS: Mapping[str, Build] = {
