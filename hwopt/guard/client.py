@@ -30,6 +30,7 @@ from hwopt.sessions import Outside
 
 _JOBS = "hwopt.guard.worker:answer"
 _BAD_INPUT = "BadInput: "
+_PATIENCE_S = 2.0
 _HOURS = 1e6  # seconds; the worker's own clock is the one that counts
 CHECKER, RUNTIME, INFERENCE = "the ONNX checker", "ONNX Runtime", "ONNX shape inference"
 
@@ -265,10 +266,13 @@ class _Worker:
             return self._pool.run([message])[0]
 
     def close(self) -> None:
-        """Ends it; the next job starts another."""
-        with self._lock:
-            if self._pool is not None and self._owner == os.getpid():
-                self._pool.close()
+        """Ends it; the next job starts another. One that is just being started ends with this process."""
+        if self._lock.acquire(timeout=_PATIENCE_S):
+            try:
+                if self._pool is not None and self._owner == os.getpid():
+                    self._pool.close()
+            finally:
+                self._lock.release()
 
 
 _WORKER = _Worker(_JOBS)

@@ -23,6 +23,7 @@ from hwopt.ir import load_model
 from hwopt.runtime import serialised
 from hwopt.shapes import infer_shapes
 from hwopt.verify import differences
+from hwopt.verify_segments import differences_by_segments
 from tests.graphs import classifier
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the limits are those of POSIX")
@@ -100,6 +101,10 @@ def test_a_result_that_kills_is_no_fault_of_the_input(monkeypatch: pytest.Monkey
     monkeypatch.setenv("HWOPT_GUARD_SECONDS", "1")
     with pytest.raises(RewriteFailed, match="the result cannot be verified: ONNX Runtime does not finish"):
         differences(wide(1), endless(), {}, seed=0)
+    with pytest.raises(RewriteFailed, match="the result cannot be verified: ONNX Runtime does not finish"):
+        differences_by_segments(wide(1), endless(), {}, seed=0)
+    with pytest.raises(BadInput, match="the model: ONNX Runtime does not finish"):
+        differences_by_segments(endless(), wide(1), {}, seed=0)
 
 
 @POSIX
