@@ -19,7 +19,8 @@ from tests.strange.holding import broken, session
 TARGET = "edge-npu"
 LOSSY = (
     "overridable/awd", "quantised/int8", "loop/reads_weights", "functions/convolution_inside",
-    "tied/unknown_twice", "if/constant_condition", "strings/constants", "sparse/folded", "documentation/training_info",
+    "tied/unknown_twice", "if/constant_condition", "strings/constants", "sparse/folded",
+    "documentation/training_info",
 )  # fmt: skip
 
 
