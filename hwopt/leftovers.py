@@ -27,6 +27,7 @@ except ImportError:  # not on Windows: nothing is locked there, and nothing swep
     fcntl = None  # type: ignore[assignment]
 
 JOURNAL = "journal.json"
+DONE = "journal.done"  # the journal, once all files have their names
 OLD = "old"  # folder inside a stage: what the result replaces
 _NAME = re.compile(r"(?:.*\.)?hwopt-run\.[0-9a-f]{12}\Z", re.DOTALL)
 
@@ -132,7 +133,10 @@ def remove(folder: Path) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         undo(folder)
-    if not (folder / OLD).exists() or not any((folder / OLD).iterdir()) or _is_complete(folder):
+    kept = folder / OLD
+    if (folder / DONE).exists():  # what was replaced goes first: without the mark it would be kept
+        shutil.rmtree(kept, ignore_errors=True)
+    if not kept.exists() or not any(kept.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,9 +175,12 @@ def undo(stage: Path) -> None:
     May be interrupted and begun again. Raises OSError where the disk refuses.
     """
     files = read_journal(stage)
-    if not files or _is_complete(stage):
-        return
     out = stage.parent
+    if not files:
+        return
+    if files[-1].is_at(out / files[-1].name):
+        mark_done(stage)
+        return
     for entry in files:
         if entry.is_at(out / entry.name):
             (out / entry.name).unlink()
@@ -184,13 +191,9 @@ def undo(stage: Path) -> None:
     flush_folder(out)
 
 
-def _is_complete(stage: Path) -> bool:
-    """Whether the last file of a publication got its name."""
-    try:
-        files = read_journal(stage)
-    except (OSError, ValueError):
-        return False
-    return bool(files) and files[-1].is_at(stage.parent / files[-1].name)
+def mark_done(stage: Path) -> None:
+    """From here on nothing is undone, whatever becomes of the files. Raises OSError."""
+    os.replace(stage / JOURNAL, stage / DONE)
 
 
 def flush_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from hwopt.leftovers import OLD, Entry, flush_folder, undo, write_journal
+from hwopt.leftovers import OLD, Entry, flush_folder, mark_done, undo, write_journal
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -50,6 +50,7 @@ def _publish(stage: Path, names: Sequence[str], replaced: Sequence[str]) -> None
         undo(stage)
         raise
     flush_folder(out)
+    mark_done(stage)
 
 
 def _nothing(name: str) -> Entry:

@@ -147,6 +147,47 @@ def test_an_undoing_that_is_killed_itself_is_undone_by_the_next(tmp_path: Path) 
     assert files(tmp_path) == before
 
 
+def killed_tidying(out: Path, after: int) -> None:
+    """A run over an old result that ends itself once so many files of its stage were removed."""
+
+    def tidy() -> None:
+        remove, left = os.unlink, [after]
+
+        def unlink(name: str, *arguments: object, **options: int) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            remove(name, **options)
+
+        os.unlink = unlink  # type: ignore[assignment]
+        publish(out, b"new", True)
+
+    assert killed_at(99, tidy, watched=False)
+
+
+def test_a_tidying_that_is_killed_loses_and_leaves_nothing(tmp_path: Path) -> None:
+    """The result is complete, the stage half removed: in whatever order its files went."""
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        publish(folder / "out.onnx", b"old", False)
+        killed_tidying(folder / "out.onnx", number)
+        sweep(folder)
+        assert complete(folder, b"new")
+        assert not [path for path in folder.iterdir() if path.is_dir()]
+
+
+def test_a_result_that_was_moved_away_keeps_its_siblings(tmp_path: Path) -> None:
+    out = tmp_path / "out.onnx"
+    publish(out, b"old", False)
+    killed_tidying(out, 0)
+    out.rename(tmp_path / "elsewhere.onnx")
+    sweep(tmp_path)
+    assert hashlib.sha256(b"new").hexdigest() in (tmp_path / "out.report.md").read_text()
+    assert not out.exists()
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
 def test_a_file_that_somebody_puts_there_meanwhile_is_not_touched(tmp_path: Path) -> None:
     out = tmp_path / "out.onnx"
     killed_at(3, lambda: publish(out, b"model", False), watched=False)
