@@ -21,9 +21,20 @@ import onnx_ir as ir
 
 from hwopt.canonical import Fold, apply_fold, find_folds
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.nodes import label
+from hwopt.nodes import is_op, label
 from hwopt.places import has_place, node_at, place_of
 from hwopt.target import Target
+
+_SOUGHT = ("Conv", "ConvTranspose", "Gemm", "BatchNormalization")
+
+
+def _inside(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs that the node holds."""
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+            yield attribute.as_graph()
+        elif attribute.type == ir.AttributeType.GRAPHS and not attribute.is_ref():
+            yield from attribute.as_graphs()
 
 
 class Canonicalize(Pass):
@@ -41,6 +52,18 @@ class Canonicalize(Pass):
                 yield Skip(self.name, label(found.node), found.reason)
             elif all(has_place(node) for node in found.nodes):
                 yield self._value(found)
+        yield from self._unseen(model)
+
+    def _unseen(self, model: ir.Model) -> Iterator[Skip]:
+        """Nested graphs and functions with operators to rewrite: only the main graph is looked at."""
+        for node in model.graph:
+            function = model.functions.get(node.op_identifier())
+            if function is not None and any(is_op(inner, *_SOUGHT) for inner in function.all_nodes()):
+                yield Skip(
+                    self.name, label(node), f"the inside of the function {node.op_type} is not rewritten"
+                )
+            if any(is_op(inner, *_SOUGHT) for graph in _inside(node) for inner in graph.all_nodes()):
+                yield Skip(self.name, label(node), f"the graphs inside the {node.op_type} are not rewritten")
 
     def _value(self, fold: Fold) -> Value:
         places = tuple(place_of(node) for node in fold.nodes)
