@@ -64,7 +64,10 @@ def divergence(before: Array, after: Array, head: Head) -> Scores:
 
 
 def relative_error(before: Mapping[str, Array], after: Mapping[str, Array]) -> Scores:
-    """|after - before| / |before| of every sample, Euclidean, the worst over all float outputs."""
+    """|after - before| / |before| of every sample, Euclidean, the worst over all float outputs.
+
+    Where none is of floats (labels, masks), the share of a sample's entries that differ.
+    """
     worst: Scores | None = None
     for name, old in before.items():
         if not np.issubdtype(old.dtype, np.floating):
@@ -73,7 +76,14 @@ def relative_error(before: Mapping[str, Array], after: Mapping[str, Array]) -> S
         b = after[name].reshape(len(old), -1).astype(np.float64)
         error = np.linalg.norm(b - a, axis=1) / np.maximum(np.linalg.norm(a, axis=1), 1e-12)
         worst = error if worst is None else np.maximum(worst, error)
-    return np.zeros(0) if worst is None else worst
+    return _share_that_differs(before, after) if worst is None else worst
+
+
+def _share_that_differs(before: Mapping[str, Array], after: Mapping[str, Array]) -> Scores:
+    """Of the entries of each sample, the worst over all outputs."""
+    shares = [(old != after[name]).reshape(len(old), -1).mean(axis=1) for name, old in before.items()]
+    worst: Scores = np.max(np.stack(shares), axis=0)
+    return worst
 
 
 def right(scores: Array, labels: Labels) -> npt.NDArray[np.bool_]:

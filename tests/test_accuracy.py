@@ -112,3 +112,11 @@ def test_the_expected_drop_is_the_drop_that_many_labels_would_show() -> None:
 def test_unchanged_decisions_are_expected_to_cost_nothing() -> None:
     values = np.random.default_rng(1).standard_normal((50, 10)).astype(np.float32)
     assert expected_drop(values, 2 * values, values.argmax(axis=1), softmax=False).value == 0.0
+
+
+def test_outputs_without_floats_are_compared_entry_by_entry() -> None:
+    """Nothing to measure would be no number at all, which no limit holds back."""
+    words = np.array(["a", "b", "c"], object)
+    assert relative_error({"y": words}, {"y": words[[0, 2, 2]]}).tolist() == [0.0, 1.0, 0.0]
+    masks = np.array([[1, 2], [3, 4]])
+    assert relative_error({"m": masks}, {"m": np.array([[1, 0], [3, 4]])}).tolist() == [0.5, 0.0]
