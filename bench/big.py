@@ -144,7 +144,7 @@ def told(found: Figures, base: Figures, network: Network, seconds: float) -> int
         "the constant (small network)": f"{base.peak / MB:,.0f} MB, documented {CONSTANT_BYTES / MB:,.0f} MB",
         "largest layer's working set": f"{layer / MB:,.0f} MB",
         "(peak - constant) / working set": f"{ratio:.2f} (limit {MOST})",
-        "peak of its other processes": f"{found.children / MB:,.0f} MB (those found below it; one that left the tree is missed)",
+        "peak of its other processes": f"{found.children / MB:,.0f} MB (those below it in the tree)",
         "read of layers that are left alone": f"{looked_at / MB:,.1f} of {untouched / MB:,.0f} MB"
         f" ({looked_at / untouched:.2%}; of one at most {most:.1%})",
         "read of layers that are folded": f"{sum(found.read[n] for n in network.folded) / MB:,.0f} MB",
