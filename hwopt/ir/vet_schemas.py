@@ -70,9 +70,19 @@ def _check_attributes(node: onnx.NodeProto, rules: _Rules) -> None:
             raise Unsound(f"{title(node)} has the attribute {shown(name)}, which the operator lacks")
         if known is not None and not attribute.ref_attr_name and attribute.type != known:
             raise Unsound(f"the attribute {shown(name)} of {title(node)} is of the wrong type")
+        if known is not None and not all(_is_text(text) for text in (attribute.s, *attribute.strings)):
+            raise Unsound(f"the attribute {shown(name)} of {title(node)} is not text in UTF-8")
     missing = rules.required.difference(attribute.name for attribute in node.attribute)
     if missing:
         raise Unsound(f"{title(node)} lacks the attribute {shown(min(missing))}")
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=4096)

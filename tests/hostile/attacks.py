@@ -191,6 +191,9 @@ REFUSED: Mapping[str, Build] = {
     "an attribute of no type": _attribute_of_no_type,
     "an input of unknown type": _element_type,
     "standard operators of no version": _no_version,
+    "a padding that is not text": lambda _: net(
+        [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1, 1], auto_pad=b"S\x86ME_UPPER")], SHAPE
+    ),
     "too few inputs": lambda _: _hidden(helper.make_node("Conv", ["x"], ["y"])),
     "too many inputs": lambda _: _hidden(helper.make_node("Relu", ["x", "u"], ["y"])),
     "an input that is needed, left out": lambda _: _hidden(helper.make_node("Add", ["x", ""], ["y"])),
