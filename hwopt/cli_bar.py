@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
+
+from hwopt.cli_streams import terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -12,6 +15,7 @@ def bars(*beside: str) -> Progress:
     """A display on standard error that goes when it is done, for tasks with a description.
 
     beside: more texts of every line, as `rich.progress.TextColumn` reads them ("{task.fields[note]}").
+    What a task is called, and its fields, reach the terminal as they are: `visible` goes before.
     """
     from rich.console import Console
     from rich.progress import (
@@ -33,6 +37,6 @@ def bars(*beside: str) -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(file=terminal(sys.stderr)),
         transient=True,
     )

@@ -31,10 +31,10 @@ def shapes_of(texts: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
 @contextmanager
 def running(as_json: bool, quiet: bool) -> Iterator[Listeners]:
     """Listeners for the run. What libraries print meanwhile goes to standard error."""
-    from hwopt.scratch import keep_temporary_files
+    from hwopt.scratch import own_temporary_files
 
-    keep_temporary_files()
-    with cli_watch.stdout_kept_clean(), cli_watch.watching(quiet or as_json, debug_level()) as listeners:
+    display = cli_watch.watching(quiet or as_json, debug_level())
+    with own_temporary_files(), cli_watch.stdout_kept_clean(), display as listeners:
         yield listeners
 
 

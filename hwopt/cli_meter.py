@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from hwopt.cli_bar import bars
+from hwopt.visible import visible
 
 Tell = Callable[[int, str], None]  # (units done, what to say beside them)
 
@@ -33,7 +34,7 @@ def _bar(label: str, total: int) -> Iterator[Tell]:
         task = display.add_task(label, total=total or None, note="")
 
         def tell(done: int, note: str) -> None:
-            display.update(task, completed=done, note=_with_rate(done, note, started))
+            display.update(task, completed=done, note=visible(_with_rate(done, note, started)))
 
         yield tell
 

@@ -19,7 +19,7 @@ class _Printable:
     """A text stream that writes controls as their numbers; all else is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.rich_proxied_file = stream  # where rich writes its colours
+        self.rich_proxied_file = stream  # where rich writes its colours; see `terminal`
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -29,6 +29,11 @@ class _Printable:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._stream, name)
+
+
+def terminal(stream: TextIO) -> TextIO:
+    """The stream below, for what steers the terminal on purpose: a display whose words are hwopt's own."""
+    return cast(TextIO, getattr(stream, "rich_proxied_file", stream))
 
 
 @contextmanager

@@ -61,7 +61,7 @@ _SYSTEM: list[str] = []
 
 
 def system_folder() -> Path:
-    """The system's folder for temporary files, `keep_temporary_files` or not."""
+    """The system's folder for temporary files, `own_temporary_files` or not."""
     return Path(_SYSTEM[0] if _SYSTEM else tempfile.gettempdir())
 
 
@@ -70,17 +70,25 @@ def scratch_root() -> Path:
     return _ROOT.get()
 
 
-def keep_temporary_files() -> None:
-    """From now on what libraries put into temporary files goes with this process, too.
+@contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Within it what libraries put into temporary files goes with this process, too.
 
-    For a process of hwopt's own, as the command line is. Without a folder all stays as it is.
+    For commands, which have the process to themselves. Where no folder can be made all stays as it is.
     """
-    if not _SYSTEM:
-        with contextlib.suppress(OSError):
-            system = tempfile.gettempdir()
-            root = str(scratch_root())
-            _SYSTEM.append(system)
-            tempfile.tempdir = root
+    before = tempfile.tempdir
+    try:
+        system, root = tempfile.gettempdir(), str(scratch_root())
+    except OSError:
+        yield
+        return
+    _SYSTEM.append(system)
+    tempfile.tempdir = root
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        _SYSTEM.pop()
 
 
 def temporary_folder(prefix: str = "hwopt.") -> TemporaryDirectory[str]:

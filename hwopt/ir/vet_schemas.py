@@ -98,6 +98,6 @@ def _rules(operator: str, version: int, domain: str) -> _Rules | None:
         range(schema.min_input, schema.max_input + 1),
         range(schema.min_output, schema.max_output + 1),
         {place: formal.name for place, formal in formals if formal.option == single},
-        {name: int(formal.type.value) for name, formal in schema.attributes.items()},
+        {name: int(formal.type.value) for name, formal in schema.attributes.items()},  # type: ignore[attr-defined] # an enum of pybind11
         frozenset(name for name, formal in schema.attributes.items() if formal.required),
     )

@@ -21,9 +21,9 @@ SPARSEST = 1000  # a larger one may become so many times its stored values
 _LONGEST_PART = 255  # bytes of a name in a folder
 _LONGEST_NUMBER = 19  # digits of 2**63
 
-_COMPLEX = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
+_COMPLEX: dict[int, int] = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-_IN_FIELD = {
+_IN_FIELD: dict[int, str] = {
     TensorProto.FLOAT: "float_data", TensorProto.COMPLEX64: "float_data",
     TensorProto.DOUBLE: "double_data", TensorProto.COMPLEX128: "double_data",
     TensorProto.INT64: "int64_data", TensorProto.STRING: "string_data",

@@ -295,8 +295,9 @@ def test_a_folder_that_cannot_be_written_to_is_known_at_once(
 def test_temporary_folders_go_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import os, signal, tempfile; from hwopt.scratch import *\n"
-        "keep_temporary_files(); folder = temporary_folder(); tempfile.mkdtemp()\n"
-        "print(folder.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with own_temporary_files():\n"
+        "    folder = temporary_folder(); tempfile.mkdtemp()\n"
+        "    print(folder.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)

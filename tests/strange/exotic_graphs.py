@@ -12,7 +12,8 @@ import onnx.numpy_helper
 import onnx.parser
 from onnx import TensorProto, helper
 
-from tests.strange.exotic_models import Exotic, dotted, exotic, f32, i64, parsed, scalar_of
+from hwopt.nodes import Array
+from tests.strange.exotic_models import Exotic, Shape, dotted, exotic, f32, i64, parsed, scalar_of
 
 _BOTH = [np.asarray(True), np.asarray(False)]
 _NCHW = "float[N,8,6,6]"
@@ -222,7 +223,14 @@ def _loop() -> Exotic:
         w = Relu(f)
         m = ReduceMean<keepdims=0>(ac)
         t = Reshape(m, one) }}> }}"""
-    weights = {"lw": (8, 8, 1, 1), "og": (8,), "os": (8,), "om": (8,), "ov": (8,), "one": i64(1)}
+    weights: dict[str, Shape | Array] = {
+        "lw": (8, 8, 1, 1),
+        "og": (8,),
+        "os": (8,),
+        "om": (8,),
+        "ov": (8,),
+        "one": i64(1),
+    }
     counts = [scalar_of(2, np.int64), scalar_of(0, np.int64), scalar_of(3, np.int64)]
     return Exotic(parsed(text, weights), _BATCHES, choices={"n": counts})
 
@@ -238,7 +246,7 @@ def _loop_weights() -> Exotic:
         f = Conv<kernel_shape=[3,3], pads=[1,1,1,1], group=16>(e2, awd, abd)
         w = Conv<kernel_shape=[1,1]>(f, awp, abp) }}>
       @b z -> y }}"""
-    weights = {"n": scalar_of(2, np.int64), "k": np.asarray(True)}
+    weights: dict[str, Shape | Array] = {"n": scalar_of(2, np.int64), "k": np.asarray(True)}
     return Exotic(parsed(text, weights), _BATCHES)
 
 
@@ -252,7 +260,12 @@ def _scan() -> Exotic:
         e2 = Mul(e, ab2)
         w = Add(e2, i)
         o = Relu(w) }>(start, q) }"""
-    weights = {"axes": i64(1), "start": (1, 8, 6, 6), "awp2": (8, 8, 1, 1), "ab2": (1, 8, 1, 1)}
+    weights: dict[str, Shape | Array] = {
+        "axes": i64(1),
+        "start": (1, 8, 6, 6),
+        "awp2": (8, 8, 1, 1),
+        "ab2": (1, 8, 1, 1),
+    }
     return Exotic(parsed(text, weights), ({"T": 1}, {"T": 4}))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -442,9 +443,7 @@ def _between(cast: str, weights: Mapping[str, Shape | Array] | None = None, opse
 for _kind, _number in {
     "float16": 10, "bfloat16": 16, "float8e4m3fn": 17, "float8e5m2": 19, "float64": 11, "int32": 6, "bool": 9,
 }.items():  # fmt: skip
-    exotic(f"types/cast_{_kind}")(
-        lambda number=_number: _between(f"u = Cast<to={number}>(h) k = Cast<to=1>(u)")
-    )  # type: ignore[misc]
+    exotic(f"types/cast_{_kind}")(partial(_between, f"u = Cast<to={_number}>(h) k = Cast<to=1>(u)"))
 
 
 @exotic("types/mixed_float16")
@@ -505,7 +504,7 @@ def _complex() -> Exotic:
 # --- quantised graphs -------------------------------------------------------------------------
 
 
-def _quantised(weight: str, dtype: type[np.generic], opset: int = 17) -> Exotic:
+def _quantised(weight: str, dtype: type[np.integer], opset: int = 17) -> Exotic:
     """QuantizeLinear and DequantizeLinear around an activation, and before a weight."""
     rng = np.random.default_rng(0)
     info = np.iinfo(dtype)
@@ -615,9 +614,7 @@ for _name, _pads in {
     "reflected": 'Pad<mode="reflect">(x, pads)',
     "edges": 'Pad<mode="edge">(x, pads)',
 }.items():
-    exotic(f"padding/pad_{_name}")(
-        lambda pads=_pads: _conv(f"{_DW}, pads=[0,1,0,0]", (8, 1, 3, 3), f"u = {pads}")
-    )  # type: ignore[misc]
+    exotic(f"padding/pad_{_name}")(partial(_conv, f"{_DW}, pads=[0,1,0,0]", (8, 1, 3, 3), f"u = {_pads}"))
 
 
 @exotic("groups/one_dimension")
