@@ -8,7 +8,6 @@ the end; after kill -9 by the janitor, at once, or by the next run that looks th
 from __future__ import annotations
 
 import atexit
-import contextlib
 import errno
 import os
 import tempfile
