@@ -35,14 +35,13 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class Figures:
-    """One run. read: bytes by name of the large weights; copied: by the kernel; compared: with the result."""
+    """One run. read: bytes by name of the large weights; copied: by the kernel."""
 
     peak: int
     children: int
     seconds: float
     read: dict[str, int]
     scratch: int
-    compared: int
     copied: int
 
 
@@ -87,7 +86,6 @@ def measured(
         seconds=raw["seconds"],
         read=_by_weight([(o, n) for path, o, n in raw["reads"] if path == data], network),
         scratch=sum(n for path, _, n in raw["reads"] if path != data),
-        compared=raw["compared"],
         copied=sum(raw["copied"].values()),
     )
     return found, network, code
@@ -149,7 +147,6 @@ def told(found: Figures, base: Figures, network: Network, seconds: float) -> int
         f" ({looked_at / untouched:.2%}; of one at most {most:.1%})",
         "read of layers that are folded": f"{sum(found.read[n] for n in network.folded) / MB:,.0f} MB",
         "read of what was folded": f"{found.scratch / MB:,.0f} MB",
-        "read to compare the written file": f"{found.compared / MB:,.0f} MB",
         "copied by the kernel": f"{found.copied / MB:,.0f} MB",
         "seconds": f"{found.seconds:.0f} ({seconds:.0f} with writing the network)",
     }

@@ -3,6 +3,7 @@
     checked(path)               -> None, or what the checker raised
     inferred(model)             -> the model with the shapes of its values
     runs(model, sets_of_feeds)  -> what comes out, or why ONNX Runtime could not
+    same_bytes(one, two, n)     -> whether two parts of files are the same
 
 Each raises `Died` where the worker did not live to answer, or ran out of its memory or time.
 """
@@ -158,6 +159,26 @@ class Stretches:
     ) -> None:
         if kind is None or not issubclass(kind, Died | KeyboardInterrupt):  # then the worker is gone
             _ask({"job": "end", "run": self._run}, [], 0, RUNTIME)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where bytes lie in a file. path: by which another process can open it."""
+
+    path: str
+    offset: int
+
+
+def same_bytes(one: Place, two: Place, nbytes: int) -> bool:
+    """Whether so many bytes at two places are the same; read where the verifying is done, not here.
+
+    Raises BadInput where a file cannot be read.
+    """
+    head: Head = {"job": "same", "one": asdict(one), "two": asdict(two), "nbytes": nbytes}
+    reply, _ = _ask(head, [], 0, RUNTIME)
+    if "error" in reply:
+        raise BadInput(f"weights of {one.path} cannot be compared with {two.path}: {reply['error']}")
+    return bool(reply["same"])
 
 
 def warm() -> None:

@@ -7,7 +7,7 @@ end of a list.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import onnx
 import onnxruntime as ort
@@ -19,6 +19,7 @@ from hwopt.sessions import open_session, outside_arrays, session_options, unopti
 
 Blocks = list[memoryview]
 Out = list[bytes | memoryview]
+_BLOCK_BYTES = 1 << 20
 
 
 def hello(head: Head, blocks: Blocks, out: Out) -> Head:
@@ -38,6 +39,24 @@ def infer(head: Head, blocks: Blocks, out: Out) -> Head:
     found = onnx.shape_inference.infer_shapes(bytes(blocks[0]), data_prop=True)
     out.append(found.SerializeToString())
     return {}
+
+
+def same(head: Head, blocks: Blocks, out: Out) -> Head:
+    """Whether two parts of files, {"path", "offset"} each, hold the same `nbytes` bytes."""
+    one, two = (_part(place, int(str(head["nbytes"]))) for place in (head["one"], head["two"]))
+    return {"same": all(a == b for a, b in zip(one, two, strict=True))}
+
+
+def _part(place: object, nbytes: int) -> Iterator[bytes]:
+    """A part of a file, block by block. Raises OSError where it is shorter."""
+    assert isinstance(place, dict)
+    with open(str(place["path"]), "rb", buffering=0) as file:
+        for start in range(0, nbytes, _BLOCK_BYTES):
+            wanted = min(_BLOCK_BYTES, nbytes - start)
+            block = os.pread(file.fileno(), wanted, int(place["offset"]) + start)
+            if len(block) < wanted:
+                raise OSError(f"{place['path']} ends too soon")
+            yield block
 
 
 def run(head: Head, blocks: Blocks, out: Out) -> Head:
@@ -77,6 +96,7 @@ JOBS: dict[str, Callable[[Head, Blocks, Out], Head]] = {
     "check": check,
     "infer": infer,
     "run": run,
+    "same": same,
     "begin": carried.begin,
     "advance": carried.advance,
     "against": carried.against,
