@@ -1,9 +1,10 @@
-"""A coverage-guided fuzz run (atheris, the extra `fuzz`) of what load, normalise and find make of a file:
+"""A coverage-guided fuzz run of what load, normalise and find make of a file:
 
     python -m bench.fuzz_guided --seconds 600 --corpus /tmp/corpus --findings /tmp/findings
 
 Mutations that reach new lines of hwopt become the start of others. Half of them are those of `bench.fuzz`,
 half are of libFuzzer. Native code runs in the fuzzing process itself: its crashes end the run, and count.
+Needs atheris (`pip install atheris`; wheels are there for Linux alone).
 A finding is what no BadInput says, kept once per place in the code; it belongs into tests/hostile then.
 """
 

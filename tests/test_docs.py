@@ -35,7 +35,7 @@ ELSEWHERE = {  # pages that are followed by a test of their own
     "docs/how-to-target.md": "tests/test_how_to_target.py",
     "docs/results.md": "its figures come from bench/, which takes hours",
 }
-FOREIGN = {"--target", "--card"}  # of bench/
+FOREIGN = {"--target", "--card", "--require-hashes"}  # of bench/, and of pip
 LINK = re.compile(
     r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)|!\[[^\]\n]*\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\""
 )

@@ -203,7 +203,10 @@ def test_what_has_no_figure_is_named_and_the_rest_is_priced(oracle: ZigZagOracle
       y = Concat<axis=1>(i, m)
     }"""
     model = model_of(text, {"w": (8, 8, 1, 1)})
-    model.graph.initializers["axis"] = ir.Value(name="axis", const_value=ir.tensor([1], name="axis"))
+    axis = next(node for node in model.graph if node.op_type == "CumSum").inputs[1]
+    assert axis is not None
+    axis.const_value = ir.tensor([1], name="axis")
+    model.graph.initializers.add(axis)
     (answer,) = measured(oracle, Job(model_bytes(model)))
     assert [row.output for row in answer.rows] == ["c", "m", "y"]
     assert answer.unpriced == ("i",)
