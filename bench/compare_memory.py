@@ -47,7 +47,7 @@ Changed = tuple[ir.Model, str | None]  # and the tensor that should be named fir
 IMPORTS = """
 import sys
 from pathlib import Path
-from hwopt import cli
+from hwopt.cli import entry as cli
 from hwopt.debug.compare import data, layers, plain, text
 from hwopt.debug.compare.outputs import load_session
 from hwopt.debug.compare.inputs import generated_inputs

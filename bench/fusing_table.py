@@ -25,7 +25,7 @@ from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Job, Measurement
 from hwopt.oracles.zigzag import ZigZagOracle
 from hwopt.registry import load_target
-from hwopt.target import OracleSpec, Target
+from hwopt.target.file import OracleSpec, Target
 
 # height and width, input and output channels, stride
 SHAPES = (

@@ -31,9 +31,9 @@ import onnx_ir as ir
 from bench.lossy_lab import SEED, Count, Lab, open_judge, open_lab
 from bench.lossy_rows import ROWS, Picks, row_named
 from bench.lossy_table import Record, read_records, table
-from hwopt.calibration_variants import augmented
-from hwopt.damage import Damage, compare, measured, outputs_of
-from hwopt.harm import WRITTEN_EFFORT
+from hwopt.calibration.variants import augmented
+from hwopt.damage.harm import WRITTEN_EFFORT
+from hwopt.damage.measure import Damage, compare, measured, outputs_of
 from hwopt.nodes import Array
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair

@@ -16,18 +16,18 @@ import onnx_ir as ir
 
 from hwopt.assess import assess
 from hwopt.bottleneck import InvertedBottleneck, bottleneck_around
-from hwopt.calibration import Calibration, load_calibration
+from hwopt.calibration.data import Calibration, load_calibration
 from hwopt.choice import Choice, Kind, Pass, Risk, Value, group_values
-from hwopt.damage_tables import DamageTables
+from hwopt.damage.harm import Harm
+from hwopt.damage.tables import DamageTables
 from hwopt.estimate import Estimate, Source
 from hwopt.find import canonicalise, find_choices, with_places
-from hwopt.harm import Harm
 from hwopt.ir import load_model
 from hwopt.nodes import Conv, convs
 from hwopt.passes.cluster_weights import ClusterWeights
 from hwopt.passes.sparsify import Sparsify
 from hwopt.places import place_of
-from hwopt.price import draft, make_scene
+from hwopt.pricing.price import draft, make_scene
 from hwopt.registry import load_target, select_passes
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate

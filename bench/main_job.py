@@ -25,13 +25,13 @@ from pathlib import Path
 import onnx_ir as ir
 
 import hwopt
-from hwopt.calibration import load_calibration
-from hwopt.damage import Damage, measured
+from hwopt.calibration.data import load_calibration
+from hwopt.damage.measure import Damage, measured
 from hwopt.errors import BudgetNotMet
 from hwopt.estimate import Estimate
 from hwopt.ir import load_model
 from hwopt.plan import Plan
-from hwopt.quantize import judged_form
+from hwopt.quantize.write import judged_form
 from hwopt.repair.reference import Reference
 from hwopt.report.schema import Figure, OracleProof, Report, Verification
 from hwopt.search.strategies import DEFAULT as DEFAULT_SEARCH

@@ -5,7 +5,7 @@
 
 EfficientNet-Lite0 on a target whose compiler decides for the network as a whole what stays in its
 384 KiB of SRAM. `milp` searches tables: as the cost model fills them (one compile, to see what its
-plan is worth), with the refining rounds of hwopt/refine.py (every compile teaches the tables), and as
+plan is worth), with the refining rounds of hwopt/pricing/refine.py (every compile teaches the tables), and as
 its best plans one after the other, each compiled and then cut off. The others ask the compiler for every
 plan that they look at (`Task.evaluate`), until each has had as many different networks compiled.
 All keep the same limit on how much is changed, which stands in for damage so that no data are needed:
@@ -27,8 +27,8 @@ from pathlib import Path
 from hwopt.choice import KEEP, Choice, Kind, Risk
 from hwopt.cost.learned import Learned
 from hwopt.find import find_choices
-from hwopt.price import Drafts, draft, make_scene
-from hwopt.refine import ROUNDS
+from hwopt.pricing.price import Drafts, draft, make_scene
+from hwopt.pricing.refine import ROUNDS
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import NOTHING, Assignment, Price, Problem, Scope
 from hwopt.search.milp import solve

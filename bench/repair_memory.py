@@ -24,13 +24,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hwopt.calibration import Calibration, load_calibration
-from hwopt.calibration_stream import calibration_of
-from hwopt.calibration_variants import augmented
+from hwopt.calibration.data import Calibration, load_calibration
+from hwopt.calibration.stream import calibration_of
+from hwopt.calibration.variants import augmented
 from hwopt.choice import Risk, Value
-from hwopt.damage import measured
+from hwopt.damage.harm import WRITTEN_EFFORT
+from hwopt.damage.measure import measured
 from hwopt.find import canonicalise, find_choices, with_places
-from hwopt.harm import WRITTEN_EFFORT
 from hwopt.ir import load_model
 from hwopt.nodes import Array
 from hwopt.registry import load_target, select_passes

@@ -22,9 +22,9 @@ from multiprocessing import get_context
 from bench.lossy_lab import SEED, Lab, open_lab
 from bench.lossy_rows import forms
 from hwopt.choice import Risk, Value
-from hwopt.damage import price_damage
+from hwopt.damage.harm import WRITTEN_EFFORT
+from hwopt.damage.measure import price_damage
 from hwopt.errors import RewriteFailed
-from hwopt.harm import WRITTEN_EFFORT
 from hwopt.ir import model_bytes
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import chosen_values, rewrite

@@ -32,7 +32,7 @@ import numpy as np
 from bench.oracle_in_loop import ALLOWED, with_lossy, with_proxy
 from hwopt.cost.learned import Learned
 from hwopt.decide import first_guess
-from hwopt.price import draft, make_scene
+from hwopt.pricing.price import draft, make_scene
 from hwopt.scope import Problem
 from hwopt.search import Budget
 from hwopt.search.problem import Task

@@ -26,8 +26,8 @@ import hwopt
 from bench.columns import milliseconds, oracle_columns
 from bench.text_images import SIDE, inputs_of, render, samples
 from bench.text_regions import counts, f_score
-from hwopt.calibration import Calibration
-from hwopt.calibration_stream import calibration_of
+from hwopt.calibration.data import Calibration
+from hwopt.calibration.stream import calibration_of
 from hwopt.errors import BudgetNotMet, HwoptError
 from hwopt.estimate import Estimate
 from hwopt.ir import load_model

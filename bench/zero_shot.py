@@ -25,14 +25,14 @@ import onnx_ir as ir
 
 from bench.zero_shot_table import table
 from bench.zero_shot_variants import Lab, Variant, open_lab, parameters, variants
-from hwopt.harm import WRITTEN_EFFORT
+from hwopt.damage.harm import WRITTEN_EFFORT
 from hwopt.nodes import Array
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate
 from hwopt.repair.sequence import repair
 from hwopt.resolution import image_inputs, resized, seen_by
-from hwopt.zero_shot import SAMPLES, scores
-from hwopt.zero_shot_probe import Weights
+from hwopt.zero_shot.probe import Weights
+from hwopt.zero_shot.score import SAMPLES, scores
 from models.figures.data import Images, make
 
 RESULTS: Final = Path("docs/data/zero_shot.jsonl")

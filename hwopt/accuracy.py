@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from hwopt.calibration import Labels
+from hwopt.calibration.data import Labels
 from hwopt.nodes import Array, is_op
 
 Scores = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ ordinary search never sees one. Where the user allows it, the mildest plan withi
 found for each of several sets of RETRAIN values: the one with the smallest share of parameters
 removed by them, and with the fewest of them; EXACT and LOSSY values may be in it, too. Of these plans
 the one with the best zero-shot score is carried out; its weights are a start for training. The score
-orders trained networks better than the parameters that are left (`hwopt.zero_shot` has the figures),
+orders trained networks better than the parameters that are left (`hwopt.zero_shot.score` has the figures),
 which do not see that a smaller image costs accuracy.
 """
 
@@ -26,7 +26,7 @@ from hwopt.scope import Problem
 from hwopt.settle import MAX_ATTEMPTS, Data, carry_out
 from hwopt.trace import Listeners
 from hwopt.work import Work
-from hwopt.zero_shot import WORTH, affordable, zero_shot_score
+from hwopt.zero_shot.score import WORTH, affordable, zero_shot_score
 
 NEEDS_TRAINING = "needs training"
 SUFFIX = ".candidate.onnx"

@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from hwopt.errors import BadInput
-from hwopt.target_keys import shown
-from hwopt.toml_lines import Path as Place
-from hwopt.toml_lines import line_of, lines_of, read_tables, read_text, shorten
+from hwopt.target.keys import shown
+from hwopt.target.toml_lines import Path as Place
+from hwopt.target.toml_lines import line_of, lines_of, read_tables, read_text, shorten
 from hwopt.wording import guess
 
 SCHEMA_VERSION = 1

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hwopt.choice import KEEP
-from hwopt.damage import Damage
+from hwopt.damage.link import Link, estimated, prior, suffered
+from hwopt.damage.link import Point as Measured
+from hwopt.damage.measure import Damage
 from hwopt.held import Checked, Inspection, halfway, tightened
-from hwopt.link import Link, estimated, prior, suffered
-from hwopt.link import Point as Measured
 from hwopt.scope import Assignment, Price, Problem
 from hwopt.search.curate import Dropped
 from hwopt.search.problem import Budget, Outcome, Point

@@ -12,11 +12,11 @@ import onnx_ir as ir
 
 from hwopt.assess import Assessment
 from hwopt.errors import BadInput, RewriteFailed
+from hwopt.files.scratch import temporary_folder
 from hwopt.ir import load_model, save_model
 from hwopt.ir.checker import check_file
 from hwopt.ir.external import EXTERNAL, External
 from hwopt.report.write import OutputFiles, Stage, not_written, staged
-from hwopt.scratch import temporary_folder
 from hwopt.settle import Settled
 from hwopt.verify import differences, require_exact, require_same_interface
 from hwopt.work import Work

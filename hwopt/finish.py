@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hwopt.choice import Choice
-from hwopt.damage import FLOAT, Damage
+from hwopt.damage.link import suffered
+from hwopt.damage.measure import FLOAT, Damage
 from hwopt.decide import Decision, broken
 from hwopt.errors import BudgetNotMet
 from hwopt.judge import better
-from hwopt.link import suffered
 from hwopt.provenance import note_made
-from hwopt.quantize import quantised
+from hwopt.quantize.write import quantised
 from hwopt.replay import is_lossy
 from hwopt.resolution import at_resolution, changed_sizes
 from hwopt.settle import Data, Settled, measured_anew

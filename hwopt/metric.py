@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwopt.accuracy import Metric
-from hwopt.calibration import Labels
+from hwopt.calibration.data import Labels
 from hwopt.errors import BadInput
 from hwopt.nodes import Array
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.errors import BadInput, Interrupted
+from hwopt.files.scratch import workshop
 from hwopt.plan import Plan, Step
 from hwopt.replay import is_lossy
 from hwopt.report.jsonable import json_text
 from hwopt.report.write import OutputFiles, publish
 from hwopt.rewrite import chosen_values
 from hwopt.scope import Assignment
-from hwopt.scratch import workshop
 from hwopt.steps import Found, plan_of
 from hwopt.trace import BetterPlan, Event, ModelMade, RewriteApplied, StageStarted
 from hwopt.work import Work

@@ -17,12 +17,13 @@ from hwopt.debug.faults.keep_going import LeftOut, going_on, noted
 from hwopt.debug.faults.reproducer import reproduced
 from hwopt.deliver import check_written, disk_may_refuse, place_for, spare_input, write_model
 from hwopt.errors import BadInput, BudgetNotMet, PassFailed, RewriteFailed
+from hwopt.files.scratch import disk_may_be_full
 from hwopt.finish import in_precision, judged, tuned
 from hwopt.limits import DEFAULT_REFINE
 from hwopt.partial import SoFar, save_plan, saved_when_interrupted
 from hwopt.plan import Plan
 from hwopt.potential import potential
-from hwopt.price import tell_prices
+from hwopt.pricing.price import tell_prices
 from hwopt.report.analysis import Analysed, build_analysis
 from hwopt.report.build import build_report
 from hwopt.report.findings import Findings
@@ -31,7 +32,6 @@ from hwopt.report.schema import Report
 from hwopt.report.write import Stage, refuse_to_overwrite
 from hwopt.retrain import check_candidate, with_candidate
 from hwopt.scope import Problem
-from hwopt.scratch import disk_may_be_full
 from hwopt.search.problem import never
 from hwopt.settings import Options, settings
 from hwopt.settle import Settled

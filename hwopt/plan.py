@@ -10,7 +10,7 @@ from typing import Any
 
 from hwopt.choice import Parameter, Value
 from hwopt.errors import BadInput
-from hwopt.untrusted import Data, read_json, shorten
+from hwopt.files.untrusted import Data, read_json, shorten
 
 SCHEMA_VERSION = 1
 LARGEST_FILE = 16_000_000  # bytes: a hundred thousand steps

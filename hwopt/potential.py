@@ -21,7 +21,7 @@ from hwopt.choice import KEEP, Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
 from hwopt.estimate import Estimate
 from hwopt.find import canonicalise, find_choices
-from hwopt.price import Cell, Drafts, Scene, draft, draft_table, find_cells, make_scene, memory_shares
+from hwopt.pricing.price import Cell, Drafts, Scene, draft, draft_table, find_cells, make_scene, memory_shares
 from hwopt.scope import Assignment, Price, Problem, Scope, alone_price
 from hwopt.search.milp import solve
 from hwopt.search.problem import Budget

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from hwopt.channels import ChannelGroup, Slot, padded_selection
+from hwopt.channels.groups import ChannelGroup, Slot, padded_selection
 from hwopt.nodes import constant_array
 from hwopt.repair.linear import as_linear
 from hwopt.repair.marks import Origin, mark_origin, origin_of, request_fit

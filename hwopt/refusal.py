@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hwopt.damage import Damage
+from hwopt.damage.link import suffered
+from hwopt.damage.measure import Damage
 from hwopt.decide import Deciding, NearMiss, Round
 from hwopt.errors import BudgetNotMet
 from hwopt.held import Checked
-from hwopt.link import suffered
 from hwopt.report.words import byte_count, microseconds
 from hwopt.scope import Assignment
 from hwopt.settings import AccuracyLimit

@@ -22,9 +22,9 @@ from hwopt.choice import Pass
 from hwopt.errors import BadInput
 from hwopt.oracles.protocol import Oracle
 from hwopt.target import Target, read_target
-from hwopt.target_folders import TARGETS_VARIABLE as TARGETS_VARIABLE
-from hwopt.target_folders import config_folder as config_folder
-from hwopt.target_folders import target_folders as target_folders
+from hwopt.target.folders import TARGETS_VARIABLE as TARGETS_VARIABLE
+from hwopt.target.folders import config_folder as config_folder
+from hwopt.target.folders import target_folders as target_folders
 from hwopt.wording import unknown
 
 PASS_GROUP = "hwopt.passes"

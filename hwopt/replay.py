@@ -9,10 +9,10 @@ from importlib.util import find_spec
 
 from hwopt.choice import KEEP, Choice, Parameter, Risk, Value
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import shorten
 from hwopt.plan import Plan, Step
 from hwopt.settings import PRECISIONS, RANKINGS, Settings
 from hwopt.target import Target
-from hwopt.untrusted import shorten
 from hwopt.wording import guess, unknown
 
 

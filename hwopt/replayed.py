@@ -9,8 +9,8 @@ from itertools import combinations
 import onnx_ir as ir
 
 from hwopt.choice import Choice, Value
-from hwopt.damage import Damage
-from hwopt.damage_tables import DamageTables
+from hwopt.damage.measure import Damage
+from hwopt.damage.tables import DamageTables
 from hwopt.decide import Decision, broken
 from hwopt.errors import BadInput, BudgetNotMet, RewriteFailed
 from hwopt.held import limits_of

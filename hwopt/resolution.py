@@ -17,7 +17,7 @@ from threading import Lock
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.calibration import Calibration, Source
+from hwopt.calibration.data import Calibration, Source
 from hwopt.nodes import Array
 from hwopt.repair.linear import Matrix
 from hwopt.repair.reference import Reference

@@ -14,14 +14,14 @@ from hwopt.candidate_plans import opened
 from hwopt.choice import Risk
 from hwopt.cost.learned import Learned
 from hwopt.errors import BadInput, BudgetNotMet
+from hwopt.files.scratch import workshop
 from hwopt.find import find_choices
 from hwopt.ir import save_model
-from hwopt.price import draft, make_scene
+from hwopt.pricing.price import draft, make_scene
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish, refuse_to_overwrite
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.scope import Problem
-from hwopt.scratch import workshop
 from hwopt.settle import Data
 from hwopt.steps import Found
 from hwopt.trace import Listeners

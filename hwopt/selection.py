@@ -14,9 +14,9 @@ import onnx_ir as ir
 from hwopt.choice import Choice, Kind, Pass, Risk, Skip, Value
 from hwopt.errors import BadInput
 from hwopt.find import Canonical, canonicalise
-from hwopt.hints import shorten
-from hwopt.hints_apply import Orders
-from hwopt.hints_names import Book, node_names
+from hwopt.hints.apply import Orders
+from hwopt.hints.file import shorten
+from hwopt.hints.names import Book, node_names
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
 from hwopt.target import Target

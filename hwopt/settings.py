@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hwopt.accuracy import Metric
 from hwopt.errors import BadInput
-from hwopt.hints import Hints, read_hints
+from hwopt.hints.file import Hints, read_hints
 from hwopt.limits import DEFAULT_REFINE, Bound, bytes_bound, fraction, latency_bound, seconds
 from hwopt.metric import UserMetric, user_metric
 from hwopt.search.problem import Objective
@@ -95,7 +95,7 @@ class Options(TypedDict, total=False):
     time_limit: str | float | None
     """Seconds, or a text such as "10m", after which the best plan so far is written."""
     hints: str | Path | None
-    """A TOML file with what an expert knows: pinned values, forbidden passes ... (`hwopt.hints`)."""
+    """A TOML file with what an expert knows: pinned values, forbidden passes ... (`hwopt.hints.file`)."""
     rewrite_limit: int | None
     """Only so many steps of the plan are made, the first ones, whether that pays or not."""
     only_choice: Sequence[str]

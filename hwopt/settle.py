@@ -13,10 +13,9 @@ import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer
 from hwopt.choice import Risk
-from hwopt.damage import Damage
+from hwopt.damage.harm import WRITTEN_EFFORT, Harm
+from hwopt.damage.measure import Damage
 from hwopt.decide import Bench, Decision, decide
-from hwopt.fits import fitted
-from hwopt.harm import WRITTEN_EFFORT, Harm
 from hwopt.held import (
     Checked,
     Inspection,
@@ -30,6 +29,7 @@ from hwopt.held import (
 from hwopt.propose import propose, trade_off
 from hwopt.provenance import note_made
 from hwopt.refusal import refused
+from hwopt.repair.fits import fitted
 from hwopt.repair.reference import Reference
 from hwopt.rewrite import carry_out_steps, chosen_values, rewrite
 from hwopt.scope import Assignment, Price, Problem

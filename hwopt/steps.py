@@ -10,21 +10,21 @@ import onnx_ir as ir
 
 from hwopt.choice import Choice, Risk, Skip, Value
 from hwopt.cost.learned import Learned
-from hwopt.damage import FLOAT
-from hwopt.damage_tables import DamageTables
+from hwopt.damage.harm import Harm, Judging
+from hwopt.damage.measure import FLOAT
+from hwopt.damage.tables import DamageTables
 from hwopt.decide import first_guess
 from hwopt.errors import BadInput, BudgetNotMet, RewriteFailed
 from hwopt.find import Canonical, canonicalise, find_choices
 from hwopt.finish import require_within
-from hwopt.harm import Harm, Judging
 from hwopt.held import first_budget, limits_of
-from hwopt.hints_apply import Orders
-from hwopt.hints_resolve import resolve
+from hwopt.hints.apply import Orders
+from hwopt.hints.resolve import resolve
 from hwopt.judge import better, input_within, unchanged, unproved
 from hwopt.plan import Plan, steps_of
-from hwopt.price import draft, make_scene
-from hwopt.quantize_damage import INT8, Int8, open_int8
-from hwopt.refine import refined
+from hwopt.pricing.price import draft, make_scene
+from hwopt.pricing.refine import refined
+from hwopt.quantize.damage import INT8, Int8, open_int8
 from hwopt.repair.reference import Reference
 from hwopt.repair.saliency import annotate
 from hwopt.replay import is_lossy, plan_options, planned_folds

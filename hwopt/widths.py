@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from hwopt.channels import Blocked, ChannelGroup, groups_of, note_segments, noted_names, resize, whole
-from hwopt.channels_flood import SEGMENTS
+from hwopt.channels.flood import SEGMENTS
+from hwopt.channels.groups import Blocked, ChannelGroup, groups_of, note_segments, noted_names, resize, whole
 from hwopt.choice import Kind, Parameter, Pass, Risk, Value
 from hwopt.errors import RewriteFailed
 from hwopt.places import has_place, place_of

@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.assess import Assessment, OracleAnswer, ask_oracle, assess
-from hwopt.calibration import Calibration, load_calibration
-from hwopt.calibration_stream import calibration_of
-from hwopt.calibration_variants import augmented
+from hwopt.calibration.data import Calibration, load_calibration
+from hwopt.calibration.stream import calibration_of
+from hwopt.calibration.variants import augmented
 from hwopt.choice import Pass
 from hwopt.cost.exact import refine_most_uncertain
 from hwopt.cost.learned import Learned
@@ -30,7 +30,7 @@ from hwopt.oracles.asking import Failures, measure_cached
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Oracle, Progress
 from hwopt.plan import Plan, read_plan
-from hwopt.quantize import require_opset
+from hwopt.quantize.write import require_opset
 from hwopt.registry import load_target, make_oracle, select_passes
 from hwopt.replay import with_options
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit

@@ -13,7 +13,7 @@ from functools import partial
 
 import onnx_ir as ir
 
-from hwopt.channels import Blocked
+from hwopt.channels.groups import Blocked
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.pruning import Resizing, Resizings, new_widths, resize_many, why_not
 from hwopt.target import Target

@@ -13,7 +13,7 @@ from functools import partial
 
 import onnx_ir as ir
 
-from hwopt.channels import Blocked, ChannelGroup
+from hwopt.channels.groups import Blocked, ChannelGroup
 from hwopt.choice import Pass, Risk, Skip, Stage, Value
 from hwopt.nodes import constant, is_op, label
 from hwopt.pruning import prune_to, why_not

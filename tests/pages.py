@@ -35,14 +35,14 @@ from PIL import Image
 from typer.main import get_command
 
 import hwopt.pipeline
-from hwopt.cli import app, main
-from hwopt.cli_commands import COMMANDS, Command, Group
-from hwopt.cli_help import made_of
+from hwopt.cli.commands import COMMANDS, Command, Group
+from hwopt.cli.entry import app, main
+from hwopt.cli.help import made_of
 from hwopt.ir import load_model
 from hwopt.settings import Settings, settings
 from tests.graphs import output_of, write_classifier
 
-if TYPE_CHECKING:  # as in hwopt.cli_help
+if TYPE_CHECKING:  # as in hwopt.cli.help
     from typer._click import Command as ClickCommand
 
 ROOT = Path(__file__).parent.parent

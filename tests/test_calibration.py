@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from hwopt import calibration_arrays
-from hwopt.calibration import Arrays, Calibration, deal, from_source, load_calibration
+from hwopt.calibration import arrays as calibration_arrays
+from hwopt.calibration.data import Arrays, Calibration, deal, from_source, load_calibration
 from hwopt.errors import BadInput
 
 NCHW = """

@@ -9,9 +9,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import load_calibration
-from hwopt.calibration_stream import calibration_of
-from hwopt.calibration_variants import augmented
+from hwopt.calibration.data import load_calibration
+from hwopt.calibration.stream import calibration_of
+from hwopt.calibration.variants import augmented
 from hwopt.errors import BadInput
 from hwopt.settings import settings
 from hwopt.work import open_work

@@ -9,10 +9,10 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from hwopt.calibration import Arrays, Calibration, from_source, load_calibration
-from hwopt.calibration_images import random_crop
-from hwopt.calibration_variants import augmented, shifted
-from hwopt.damage import price_damage
+from hwopt.calibration.data import Arrays, Calibration, from_source, load_calibration
+from hwopt.calibration.images import random_crop
+from hwopt.calibration.variants import augmented, shifted
+from hwopt.damage.measure import price_damage
 from hwopt.errors import BadInput
 from hwopt.nodes import FloatArray
 from hwopt.repair.reference import Reference

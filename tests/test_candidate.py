@@ -18,7 +18,7 @@ from hwopt.search.problem import Outcome
 from hwopt.settings import settings
 from hwopt.steps import find
 from hwopt.work import open_work
-from hwopt.zero_shot import zero_shot_score
+from hwopt.zero_shot.score import zero_shot_score
 from tests.graphs import CLASSIFIER, CLASSIFIER_WEIGHTS, model_of
 
 

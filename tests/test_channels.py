@@ -7,7 +7,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.channels import PADDING, Blocked, ChannelGroup, channel_group, channel_groups, resize
+from hwopt.channels.groups import PADDING, Blocked, ChannelGroup, channel_group, channel_groups, resize
 from hwopt.nodes import constant_array
 from hwopt.repair.marks import origin_of
 from tests.graphs import classifier, ibn, model_of, output_of

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.channels import ChannelGroup, groups_of, padded_selection, resize
+from hwopt.channels.groups import ChannelGroup, groups_of, padded_selection, resize
 from hwopt.edit import set_constant
 from hwopt.ir import load_model
 from hwopt.nodes import FloatArray, constant_array

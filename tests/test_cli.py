@@ -34,7 +34,7 @@ def test_every_promised_option_is_in_the_help(hwopt: Hwopt) -> None:
 def test_help_loads_nothing_heavy() -> None:
     """What makes `hwopt --help` quick, without a clock."""
     script = (
-        "import sys\nfrom hwopt.cli import main\ncode = main(['--help'])\n"
+        "import sys\nfrom hwopt.cli.entry import main\ncode = main(['--help'])\n"
         "heavy = {'onnx', 'onnx_ir', 'onnxruntime', 'numpy', 'scipy', 'xgboost', 'networkx', 'highspy'}\n"
         "print(code, sorted(heavy & set(sys.modules)))"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hwopt.cli_analysis import Wanted, bar, show
+from hwopt.cli.analysis import Wanted, bar, show
 from hwopt.ir import save_model
 from hwopt.pipeline import analyze
 from hwopt.report.schema import Report

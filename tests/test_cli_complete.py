@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cli_complete import STRATEGIES, pass_names
+from hwopt.cli.complete import STRATEGIES, pass_names
 from hwopt.registry import all_passes
 from hwopt.search.strategies import NAMES
 
@@ -44,7 +44,7 @@ def test_the_shell_is_offered(typed: str, wanted: set[str], hwopt: Hwopt) -> Non
 
 def test_offering_names_imports_nothing_that_takes_long() -> None:
     script = (
-        "import sys\nfrom hwopt.cli_complete import pass_names, strategy_names, target_names\n"
+        "import sys\nfrom hwopt.cli.complete import pass_names, strategy_names, target_names\n"
         "assert target_names('edge') and pass_names('fuse') and strategy_names('m')\n"
         "print(sorted({'onnx', 'onnx_ir', 'numpy', 'scipy'} & set(sys.modules)))"
     )

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from hwopt.cli import app, main
-from hwopt.cli_commands import COMMANDS, Group, commands
-from hwopt.cli_help import made, sections
-from hwopt.cli_run_options import (
+from hwopt.cli.commands import COMMANDS, Group, commands
+from hwopt.cli.entry import app, main
+from hwopt.cli.help import made, sections
+from hwopt.cli.run_options import (
     AccuracyOptions,
     ChangeOptions,
     LimitOptions,
@@ -134,7 +134,7 @@ def test_help_imports_nothing_that_takes_long() -> None:
         "jinja2",
     }
     script = (
-        "import sys\nfrom hwopt.cli import main\n"
+        "import sys\nfrom hwopt.cli.entry import main\n"
         f"for words in (['--help'], ['--version']):\n"
         f"    assert main(words) == 0\nprint(sorted({heavy} & set(sys.modules)))"
     )
@@ -158,8 +158,8 @@ def test_help_and_version_are_quick(words: list[str]) -> None:
 
 def test_a_command_is_imported_when_it_is_wanted() -> None:
     script = (
-        "import sys\nfrom hwopt.cli import main\nmain(['--help'])\n"
-        "print([name for name in sys.modules if name in ('hwopt.cli_optimize', 'hwopt.cli_options')])"
+        "import sys\nfrom hwopt.cli.entry import main\nmain(['--help'])\n"
+        "print([name for name in sys.modules if name in ('hwopt.cli.optimize', 'hwopt.cli.options')])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False

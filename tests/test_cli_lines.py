@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt import trace
-from hwopt.cli_lines import Lines
+from hwopt.cli.lines import Lines
 from hwopt.estimate import Estimate, Source
 
 MODEL = ir.Model(ir.Graph([], [], nodes=[]), ir_version=10)

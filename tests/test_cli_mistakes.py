@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.wording import near
 
 FIGURES = Path(__file__).parent.parent / "models" / "figures" / "figures.onnx"

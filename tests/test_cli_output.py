@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hwopt import __version__
-from hwopt.cli import main
+from hwopt.cli.entry import main
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "models" / "figures" / "figures.onnx"

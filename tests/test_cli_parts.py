@@ -11,7 +11,9 @@ import onnx_ir as ir
 import pytest
 from rich.progress import Progress
 
-from hwopt import cli, cli_watch, trace
+from hwopt import trace
+from hwopt.cli import entry as cli
+from hwopt.cli import watch as cli_watch
 from hwopt.errors import BudgetNotMet, HwoptError, RewriteFailed
 from hwopt.estimate import Estimate, Source
 

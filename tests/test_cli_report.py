@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.report import schema as s
 from hwopt.report.jsonable import json_text, to_json
 from hwopt.report.markdown import to_markdown

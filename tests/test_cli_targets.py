@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt import registry
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.cost import dataset
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row
 from hwopt.partition import partition

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cli import main
-from hwopt.cli_commands import commands
-from hwopt.cli_config import PARAMETER, options_of
+from hwopt.cli.commands import commands
+from hwopt.cli.config import PARAMETER, options_of
+from hwopt.cli.entry import main
 from hwopt.config import REFUSED, Config, Kind, read_config
 from hwopt.errors import BadInput
 

@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.accuracy import Head, divergence
-from hwopt.calibration import Arrays, Labels, from_source
-from hwopt.damage import KL, RELATIVE, cross_fitted, measured, outputs_of, price_damage
+from hwopt.calibration.data import Arrays, Labels, from_source
+from hwopt.damage.measure import KL, RELATIVE, cross_fitted, measured, outputs_of, price_damage
 from hwopt.edit import set_constant
 from hwopt.nodes import Array, FloatArray, constant_array
 from hwopt.repair.effort import Effort

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from hwopt.choice import KEEP, Choice, Kind, Risk, Value
-from hwopt.damage_tables import DamageTables, coupled, worthwhile
+from hwopt.damage.tables import DamageTables, coupled, worthwhile
 from hwopt.errors import RewriteFailed
 from hwopt.find import find_choices
-from hwopt.price import make_scene, price
+from hwopt.pricing.price import make_scene, price
 from hwopt.registry import all_passes
 from hwopt.scope import Problem
 from hwopt.search import Objective

@@ -8,7 +8,7 @@ import pytest
 
 from hwopt.accuracy import Drop
 from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
-from hwopt.damage import Damage
+from hwopt.damage.measure import Damage
 from hwopt.decide import MAX_ROUNDS, Bench, Decision, broken, decide
 from hwopt.estimate import Estimate, Source
 from hwopt.held import Checked, Inspection

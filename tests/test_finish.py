@@ -14,9 +14,9 @@ import pytest
 
 from hwopt import finish
 from hwopt.choice import Choice
-from hwopt.damage import Damage
+from hwopt.damage.harm import Harm, as_written
+from hwopt.damage.measure import Damage
 from hwopt.errors import BudgetNotMet
-from hwopt.harm import Harm, as_written
 from hwopt.ir import save_model
 from hwopt.settings import settings
 from hwopt.settle import Data, Settled

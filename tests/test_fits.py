@@ -11,14 +11,14 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Kind, Risk, Stage, Value
-from hwopt.fits import fitted
-from hwopt.fits_constants import fitted_constants, with_constants
 from hwopt.ir import model_bytes
 from hwopt.nodes import constant_array
 from hwopt.provenance import REWRITES
 from hwopt.repair.effort import Effort
+from hwopt.repair.fits import fitted
+from hwopt.repair.fits_constants import fitted_constants, with_constants
 from hwopt.repair.marks import fit_of, origin_of, request_fit
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
@@ -85,7 +85,7 @@ def no_repair(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr("hwopt.fits.repair", refuse)
+    monkeypatch.setattr("hwopt.repair.fits.repair", refuse)
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -216,7 +216,7 @@ def test_the_oldest_go_where_there_is_no_room(cache: Path, monkeypatch: pytest.M
     for age, path in enumerate((second, first)):
         os.utime(path, (1000 - age, 1000 - age))
     fit(1)  # read, so it is the younger one now
-    monkeypatch.setattr("hwopt.fits.MOST_BYTES", 2 * first.stat().st_size + 100)
+    monkeypatch.setattr("hwopt.repair.fits.MOST_BYTES", 2 * first.stat().st_size + 100)
     (third,) = fit(3)
     assert set(cache.iterdir()) == {first, third}
 

@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Risk
-from hwopt.damage import Damage
+from hwopt.damage.harm import Harm
+from hwopt.damage.measure import Damage
 from hwopt.errors import BadInput
 from hwopt.find import find_choices
-from hwopt.harm import Harm
 from hwopt.registry import all_passes
 from hwopt.repair.reference import Reference
 from hwopt.settings import AccuracyLimit
@@ -42,8 +42,8 @@ def test_a_second_look_gives_the_same_damage_without_a_repair(
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("hwopt.harm.price_damage", refuse)
-    monkeypatch.setattr("hwopt.harm.cross_fitted", refuse)
+    monkeypatch.setattr("hwopt.damage.harm.price_damage", refuse)
+    monkeypatch.setattr("hwopt.damage.harm.cross_fitted", refuse)
     assert harm.of_values(values) == price
     assert harm.of_plan(choices, assignment) == plan
     with pytest.raises(AssertionError, match="measured again"):
@@ -68,7 +68,7 @@ def test_the_beginning_of_a_plan_is_known_to_whoever_asks_for_it(
         asked.append(changed)
         return Damage("kl", 0.1, None, None, None, None, None, 20, (0.1,))
 
-    monkeypatch.setattr("hwopt.harm.cross_fitted", measure)
+    monkeypatch.setattr("hwopt.damage.harm.cross_fitted", measure)
     limit = AccuracyLimit("max_divergence", 0.1)
     for listed, assignment in (
         (choices, whole), (choices, first), (choices[:1], first), (choices[:2], whole)

@@ -11,9 +11,9 @@ from hwopt.choice import KEEP, Choice, Kind, Risk
 from hwopt.errors import BadInput
 from hwopt.estimate import Estimate, Source
 from hwopt.find import canonicalise, find_choices, with_places
-from hwopt.hints import DEFAULT_WITHIN, Hints, read_hints
-from hwopt.hints_apply import Orders
-from hwopt.hints_resolve import resolve
+from hwopt.hints.apply import Orders
+from hwopt.hints.file import DEFAULT_WITHIN, Hints, read_hints
+from hwopt.hints.resolve import resolve
 from hwopt.ir import load_model
 from hwopt.registry import all_passes, load_target
 from hwopt.scope import NOTHING, Price, Problem, Scope

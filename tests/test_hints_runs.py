@@ -9,7 +9,7 @@ import pytest
 
 import hwopt
 from hwopt.choice import Value
-from hwopt.harm import Harm
+from hwopt.damage.harm import Harm
 from tests.conftest import Hwopt
 from tests.graphs import write_classifier
 

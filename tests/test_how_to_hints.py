@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.hints import Hints, read_hints
+from hwopt.hints.file import Hints, read_hints
 from tests.pages import ROOT, blocks, page_text, run
 
 NAME = "docs/how-to-hints.md"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from hwopt import registry
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.target import read_target
-from hwopt.target_home import card_accuracy
+from hwopt.target.home import card_accuracy
 from tests.pages import ROOT, blocks, hwopt_commands, page_text
 
 NAME = "docs/how-to-target.md"
@@ -28,7 +28,7 @@ def commands(title: str) -> list[list[str]]:
 
 def test_every_key_on_the_page_is_understood() -> None:
     from hwopt.oracles.options import ORACLE_FACTS
-    from hwopt.target_keys import TABLES
+    from hwopt.target.keys import TABLES
 
     known = {f"{table}.{key}" for table, (keys, _) in TABLES.items() for key in keys}
     known |= {f"oracle.options.{name}" for facts in ORACLE_FACTS.values() for name in facts.options or ()}

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from hwopt.choice import Choice, Kind, Risk, Stage, Value
-from hwopt.ladder import between, ladders, probes
+from hwopt.damage.ladder import between, ladders, probes
 
 
 def rung(strength: float | None, risk: Risk = Risk.LOSSY, pass_name: str = "p") -> Value:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hwopt.accuracy import Drop
-from hwopt.damage import Damage
-from hwopt.link import CONFIDENCE, Point, estimated, prior, suffered
+from hwopt.damage.link import CONFIDENCE, Point, estimated, prior, suffered
+from hwopt.damage.measure import Damage
 from hwopt.settings import AccuracyLimit
 
 DROP = AccuracyLimit("max_drop", 0.02)

@@ -102,5 +102,5 @@ def test_a_built_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> Non
         if path.is_file() and path.suffix != ".pyc"
     }
     assert expected <= names
-    assert {"hwopt/py.typed", "hwopt/cli.py", "hwopt/report/schema.py"} <= names
+    assert {"hwopt/py.typed", "hwopt/cli/entry.py", "hwopt/report/schema.py"} <= names
     assert all(name.startswith("hwopt/") for name in names)

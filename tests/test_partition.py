@@ -14,7 +14,7 @@ from hwopt.descriptor import describe, describe_array
 from hwopt.partition import Partition, partition
 from hwopt.shapes import infer_shapes
 from hwopt.signature import Signature, from_text, macs, params
-from hwopt.target import Fusion, Target, read_target
+from hwopt.target.file import Fusion, Target, read_target
 
 TARGETS = Path(__file__).parents[1] / "targets"
 ETHOS = read_target(TARGETS / "ethos-u55-256")

@@ -10,7 +10,7 @@ from hwopt.choice import KEEP, Risk
 from hwopt.cost.learned import Learned
 from hwopt.ir import model_bytes
 from hwopt.potential import Potential, potential, prices_of, promising
-from hwopt.price import make_scene, price
+from hwopt.pricing.price import make_scene, price
 from hwopt.scope import Problem
 from hwopt.settings import settings
 from hwopt.trace import Event, Progress, StageStarted

@@ -13,8 +13,8 @@ from hwopt.assess import assess
 from hwopt.choice import Choice, Kind, Risk
 from hwopt.find import find_choices
 from hwopt.places import assign_places
-from hwopt.price import Scene, find_cells, make_scene, price
-from hwopt.price_cells import left_out
+from hwopt.pricing.cells import left_out
+from hwopt.pricing.price import Scene, find_cells, make_scene, price
 from hwopt.registry import all_passes
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import KEEP, Choice, Kind, Risk, Stage, Value
-from hwopt.price_cells import LARGEST_TABLE, joint_values, left_out
+from hwopt.pricing.cells import LARGEST_TABLE, joint_values, left_out
 
 
 def no_rewrite(model: ir.Model) -> None:

@@ -15,7 +15,7 @@ from hwopt.ir import load_model
 from hwopt.memory import MemoryPlan, plan_memory
 from hwopt.partition import partition
 from hwopt.places import assign_places
-from hwopt.price import find_cells, make_scene, price
+from hwopt.pricing.price import find_cells, make_scene, price
 from hwopt.registry import all_passes
 from hwopt.rewrite import chosen_values, rewrite
 from hwopt.scope import Problem

@@ -11,13 +11,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration_stream import calibration_of
-from hwopt.channels import channel_groups, resize
+from hwopt.calibration.stream import calibration_of
+from hwopt.channels.groups import channel_groups, resize
 from hwopt.choice import Value
 from hwopt.errors import RewriteFailed
 from hwopt.find import canonicalise, with_places
 from hwopt.ir import load_model, model_bytes, save_model
 from hwopt.nodes import label
+from hwopt.pricing.regions import cut_out
 from hwopt.provenance import (
     CHANNELS,
     GONE,
@@ -34,8 +35,7 @@ from hwopt.provenance import (
     rewrites_of,
     sources_of,
 )
-from hwopt.quantize import quantised
-from hwopt.regions import cut_out
+from hwopt.quantize.write import quantised
 from hwopt.registry import all_passes
 from hwopt.repair.linear import WEIGHT, put_constant
 from hwopt.rewrite import carry_out_steps, rewrite, steps_made

@@ -14,10 +14,10 @@ import pytest
 from onnx import numpy_helper
 
 from hwopt.accuracy import log_probabilities
-from hwopt.calibration import Arrays, Calibration, from_source
+from hwopt.calibration.data import Arrays, Calibration, from_source
 from hwopt.errors import BadInput
 from hwopt.ir import interface, model_bytes
-from hwopt.quantize import OPSET, SAMPLES, judged_form, quantised, require_opset
+from hwopt.quantize.write import OPSET, SAMPLES, judged_form, quantised, require_opset
 from hwopt.runtime import Session
 from tests.graphs import classifier, model_of, output_of
 
@@ -100,7 +100,7 @@ def test_the_model_that_was_given_is_not_touched(float_model: ir.Model) -> None:
 SCRIPT = """
 import hashlib
 from hwopt.ir import model_bytes
-from hwopt.quantize import quantised
+from hwopt.quantize.write import quantised
 from tests.graphs import classifier
 from tests.test_quantize import calibration_of, images
 model = classifier()

@@ -9,9 +9,9 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Kind, Risk, Stage, Value
-from hwopt.damage import cross_fitted
+from hwopt.damage.measure import cross_fitted
 from hwopt.nodes import FloatArray
 from hwopt.passes.resize_input import shapes_at, write_shapes
 from hwopt.repair.marks import request_fit

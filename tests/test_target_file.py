@@ -16,10 +16,10 @@ from hwopt.oracles.onnxruntime_options import OrtOptions
 from hwopt.oracles.options import ORACLE_FACTS
 from hwopt.signature import Signature, macs
 from hwopt.target import Target, read_target
-from hwopt.target_check import check_target_toml
-from hwopt.targets_new import new_target, write_fusions
-from hwopt.targets_templates import TEMPLATES
-from hwopt.toml_lines import error_line, line_of, lines_of
+from hwopt.target.check import check_target_toml
+from hwopt.target.new import new_target, write_fusions
+from hwopt.target.templates import TEMPLATES
+from hwopt.target.toml_lines import error_line, line_of, lines_of
 
 TARGETS = Path(__file__).parent.parent / "targets"
 SHIPPED = sorted(path.parent for path in TARGETS.glob("*/target.toml"))

@@ -129,7 +129,7 @@ def test_what_a_pass_finds_is_told_between_its_start_and_its_end(run: Run) -> No
 
 
 def test_the_log_never_spills_over_a_line(run: Run) -> None:
-    from hwopt.cli_lines import Lines
+    from hwopt.cli.lines import Lines
 
     lines = Lines()
     said = [line for event in run.heard.events if (line := lines.of(event)) is not None]

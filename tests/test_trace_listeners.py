@@ -12,10 +12,10 @@ import pytest
 
 import hwopt
 from hwopt import trace
-from hwopt.cli_watch import LogListener
+from hwopt.cli.watch import LogListener
 from hwopt.errors import BadInput, HwoptError
 from hwopt.ir import save_model
-from hwopt.price import tell_prices
+from hwopt.pricing.price import tell_prices
 from hwopt.report.jsonable import json_text
 from hwopt.scope import Problem
 from hwopt.trace import ListenerFailed, emit

@@ -12,7 +12,8 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.ir import load_model
-from hwopt.zero_shot import (
+from hwopt.zero_shot.probe import EPSILON, Weights, make_probe
+from hwopt.zero_shot.score import (
     FEWEST,
     FLOAT_BYTES,
     MOST_BYTES,
@@ -26,7 +27,6 @@ from hwopt.zero_shot import (
     scores,
     zen,
 )
-from hwopt.zero_shot_probe import EPSILON, Weights, make_probe
 
 FIGURES = Path(__file__).parent.parent / "models" / "figures" / "figures.onnx"
 Floats = npt.NDArray[np.float64]

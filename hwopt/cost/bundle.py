@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hwopt.errors import BadInput
-from hwopt.untrusted import Data, parse_json, read_bytes, shorten, unpacked
+from hwopt.files.untrusted import Data, parse_json, read_bytes, shorten, unpacked
 
 Fits = Callable[[object], bool]
 

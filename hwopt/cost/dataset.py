@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import read_bytes, shorten, unpacked
 from hwopt.signature import Signature, from_text
-from hwopt.untrusted import read_bytes, shorten, unpacked
 
 FILE_NAME = "measurements.csv.xz"
 LARGEST_FILE = 64_000_000  # bytes; a target's folder weighs 25 million at most

@@ -20,7 +20,7 @@ from hwopt.oracles.asking import measure_cached
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Oracle, Progress, Unmeasured
 from hwopt.partition import Partition, Subgraph
-from hwopt.regions import cut_out
+from hwopt.pricing.regions import cut_out
 from hwopt.shapes import TensorInfo
 from hwopt.signature import VIEW, Signature
 

@@ -29,7 +29,7 @@ from hwopt.cost.fusion_verdict import Evidence, Pair, Verdict, judge_pairs
 from hwopt.errors import BadInput
 from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Oracle, Progress
-from hwopt.target import Fusion, Target
+from hwopt.target.file import Fusion, Target
 
 _COLUMNS = (
     "anchor",

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from hwopt.cost.dataset import LARGEST_FILE, unpacked_text
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import read_bytes
 from hwopt.signature import Signature, from_text
-from hwopt.untrusted import read_bytes
 
 FILE_NAME = "held_out.csv.xz"
 COLUMNS = ("network", "family", "change", "row", "signature_json", "latency_us", "exact_us", "noise_us")

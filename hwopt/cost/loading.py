@@ -20,11 +20,11 @@ from hwopt.cost.loading_worker import Figures, read_answer, request, trial
 from hwopt.cost.model import CostModel, load_booster, roofline_hash
 from hwopt.errors import BadInput, reason_of
 from hwopt.estimate import Estimate, Source
+from hwopt.files.untrusted import shorten
 from hwopt.oracles.workers import WorkerPool
 from hwopt.signature import Signature
-from hwopt.target import CostModelPin, Target
-from hwopt.target_folders import target_folders
-from hwopt.untrusted import shorten
+from hwopt.target.file import CostModelPin, Target
+from hwopt.target.folders import target_folders
 
 TIMEOUT_S = 60.0
 _LONGEST_REASON = 160

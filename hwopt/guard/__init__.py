@@ -15,6 +15,6 @@ single operators and small cut-out models stays in oracles, most of which are wo
 Limits (`limits.py`): memory by the model's size, wall-clock time per job; HWOPT_GUARD_MEMORY and
 HWOPT_GUARD_SECONDS raise them, HWOPT_GUARD=off does without a process and limits. On Windows, which
 knows no such limits, only a crash is kept apart. The worker and whoever owns it end together
-(`hwopt.janitor`). What is in the guard is not barred from files or the network: it is for code that
+(`hwopt.files.janitor`). What is in the guard is not barred from files or the network: it is for code that
 breaks, not for code that was taken over.
 """

@@ -2,7 +2,7 @@
 
 The limits are the kernel's, so that native code that never gives the interpreter a turn obeys
 them too: RLIMIT_DATA for memory, and SIGALRM with its default action, the end, for time. That it
-ends with its parent is the business of `hwopt.oracles.workers` and `hwopt.janitor`.
+ends with its parent is the business of `hwopt.oracles.workers` and `hwopt.files.janitor`.
 """
 
 from __future__ import annotations

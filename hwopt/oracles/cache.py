@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from hwopt.files.cache_folder import cache_folder
 from hwopt.oracles.protocol import Job, Oracle
 
 LOCK_TIMEOUT_S = 10.0
@@ -33,15 +33,6 @@ _memory: dict[Path, dict[str, str]] = {}  # what this process keeps where a file
 _log = logging.getLogger(__name__)
 
 
-def default_folder() -> Path:
-    """`$HWOPT_CACHE`, else `hwopt` in the platform's cache folder (`~/.cache/hwopt`)."""
-    chosen = os.environ.get("HWOPT_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "hwopt"
-
-
 def cache_key(oracle: Oracle, job: Job) -> str:
     """SHA-256 over the oracle's identity and the job's key."""
     return hashlib.sha256(f"{oracle.identity}\n{job.key}".encode()).hexdigest()
@@ -50,11 +41,11 @@ def cache_key(oracle: Oracle, job: Job) -> str:
 class Cache:
     """Key to JSON text, safe for several processes at once. No method raises for what the disk does.
 
-    folder: where the sqlite file lives; created when missing; `default_folder()` when None.
+    folder: where the sqlite file lives; created when missing; `cache_folder()` when None.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.path = (folder or default_folder()).absolute() / _FILE
+        self.path = (folder or cache_folder()).absolute() / _FILE
         self._db = None if self.path in _memory else self._open()
 
     def get_many(self, keys: Iterable[str]) -> dict[str, str]:

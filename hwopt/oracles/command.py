@@ -36,11 +36,11 @@ from pathlib import Path
 import onnx
 
 from hwopt.errors import BadInput
+from hwopt.files.scratch import temporary_folder
 from hwopt.oracles.command_answer import BadReport, Refusal, Report, parse_report
 from hwopt.oracles.command_run import Overtime, Runner
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.oracles.spread import NOISE, noise_of_minimum
-from hwopt.scratch import temporary_folder
 from hwopt.target import Target
 from hwopt.wording import guess
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from hwopt.janitor import group_gone, watch_group
+from hwopt.files.janitor import group_gone, watch_group
 
 _READ = 1 << 24  # bytes of a stream that are looked at
 _MOST = 1 << 28  # bytes of a stream beyond which a program is ended: it shall not fill the disk

@@ -24,6 +24,7 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import shorten
 from hwopt.ir import load_model
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.oracles.spread import NOISE, noise_of_minimum
@@ -33,7 +34,6 @@ from hwopt.partition import Subgraph, partition
 from hwopt.shapes import infer_shapes
 from hwopt.signature import VIEW, Signature, from_text
 from hwopt.target import Target
-from hwopt.untrusted import shorten
 
 SCHEMA_VERSION = 1
 _HINT = "--table FILE, or `file` in [oracle.options]"

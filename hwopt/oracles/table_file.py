@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import BadInput
-from hwopt.untrusted import read_bytes, shorten, unpacked
+from hwopt.files.untrusted import read_bytes, shorten, unpacked
 from hwopt.wording import guess
 
 SHAPE_COLUMNS = ("kind", "input", "output", "kernel", "stride", "dilation", "group", "activation")

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from math import prod
 
 from hwopt.descriptor import unread
+from hwopt.files.untrusted import shorten
 from hwopt.oracles.table_file import TableRow
 from hwopt.signature import Shape, Signature
 from hwopt.target import Target
-from hwopt.untrusted import shorten
 from hwopt.wording import unknown
 
 _CONVS = {"Conv": "conv", "DepthwiseConv": "depthwise", "GroupedConv": "grouped"}

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import read_bytes, shorten
 from hwopt.target import Target
-from hwopt.toml_lines import LARGEST_FILE
-from hwopt.untrusted import read_bytes, shorten
+from hwopt.target.toml_lines import LARGEST_FILE
 
 LOWERING_VERSION = 3  # of the tflite modules: raise it with every change that may alter a file
 

@@ -12,7 +12,7 @@ Nothing is waited for without end. A worker that does not start is tried twice; 
 time-outs without an answer in between, the other jobs of a run are not asked any more, and the next
 run begins with one try. An answer is cut off at `most_bytes`. A worker leads a process group and has a
 folder of its own for temporary files: the group ends and the folder goes when the worker is stopped,
-and when this process is gone, however it ended (`hwopt.janitor`).
+and when this process is gone, however it ended (`hwopt.files.janitor`).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import IO
 
+from hwopt.files.janitor import group_gone, watch_group
+from hwopt.files.scratch import temporary_folder
 from hwopt.guard.limits import SWITCH as GUARD
-from hwopt.janitor import group_gone, watch_group
 from hwopt.oracles.protocol import Progress
-from hwopt.scratch import temporary_folder
 
 Function = Callable[[bytes], bytes]
 

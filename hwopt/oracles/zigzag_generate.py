@@ -16,8 +16,8 @@ from typing import Any
 from hwopt.errors import BadInput
 from hwopt.oracles.zigzag_checks import DEFAULT
 from hwopt.oracles.zigzag_yaml import Keys, Source
-from hwopt.target import FILE_NAME, Memory, Target
-from hwopt.toml_lines import line_of, lines_of
+from hwopt.target.file import FILE_NAME, Memory, Target
+from hwopt.target.toml_lines import line_of, lines_of
 from hwopt.wording import unknown
 
 DEPTHWISE = "Depthwise"  # the generated entry for depthwise convolutions

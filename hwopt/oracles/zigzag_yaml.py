@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hwopt.errors import BadInput
-from hwopt.untrusted import read_bytes
+from hwopt.files.untrusted import read_bytes
 
 Keys = tuple[str | int, ...]
 LARGEST_FILE = 1_000_000  # bytes

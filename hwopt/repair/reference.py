@@ -15,7 +15,7 @@ from threading import Event
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.calibration import Calibration
+from hwopt.calibration.data import Calibration
 from hwopt.errors import Interrupted
 from hwopt.mapped import forget_pages, taken
 from hwopt.nodes import Array, FloatArray

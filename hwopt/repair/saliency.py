@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwopt.channels import Blocked, ChannelGroup, Slot
+from hwopt.channels.groups import Blocked, ChannelGroup, Slot
 from hwopt.nodes import FloatArray
 from hwopt.repair.gather import draw
 from hwopt.repair.linear import Matrix, Positions, as_linear

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hwopt.files.scratch import temporary_folder
 from hwopt.nodes import Array
-from hwopt.scratch import temporary_folder
 
 MEMORY_BYTES = 1 << 30
 

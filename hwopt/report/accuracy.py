@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hwopt.accuracy import Drop
-from hwopt.damage import FLOAT, Damage
-from hwopt.quantize_damage import INPUT_INT8, INT8
+from hwopt.damage.measure import FLOAT, Damage
+from hwopt.quantize.damage import INPUT_INT8, INT8
 from hwopt.report.schema import AccuracyRow, Missing
 from hwopt.report.schema_proof import EXPECTED
 from hwopt.settle import Settled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from hwopt.hints import Hints
+from hwopt.hints.file import Hints
 from hwopt.limits import Bound
 from hwopt.metric import UserMetric
 from hwopt.report.schema import CalibrationInfo, Missing, Scalar

@@ -11,11 +11,11 @@ import onnx_ir as ir
 
 from hwopt import __version__
 from hwopt.choice import Risk, Skip
-from hwopt.damage import FLOAT
+from hwopt.damage.link import suffered
+from hwopt.damage.measure import FLOAT
 from hwopt.decide import broken
 from hwopt.ir import Port, interface
 from hwopt.ir.load import OLDEST_OPSET, old_opset
-from hwopt.link import suffered
 from hwopt.report.accuracy import accuracy
 from hwopt.report.asked import calibration_info, settings_asked
 from hwopt.report.choices import choice_rows

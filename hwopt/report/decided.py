@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Value
+from hwopt.damage.link import prior
 from hwopt.decide import Decision
 from hwopt.held import Checked
-from hwopt.hints_apply import Orders
-from hwopt.link import prior
+from hwopt.hints.apply import Orders
 from hwopt.nodes import label
 from hwopt.places import has_place, place_of
 from hwopt.report.findings import Findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hwopt.choice import Skip, Value
-from hwopt.hints_apply import Orders
+from hwopt.hints.apply import Orders
 from hwopt.report.passes import PassSums
 from hwopt.scope import Problem
 from hwopt.settle import Settled

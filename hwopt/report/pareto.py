@@ -20,7 +20,7 @@ _Key = frozenset[tuple[str, str]]
 def pareto_rows(decision: Decision) -> tuple[ParetoRow, ...]:
     """The front, every plan that was measured, and the one that was chosen; by latency.
 
-    Damage that was not measured is what the measured plans say of the added-up one (`hwopt.link`), so
+    Damage that was not measured is what the measured plans say of the added-up one (`hwopt.damage.link`), so
     that both kinds can be compared.
     """
     share = 1.0 if decision.link is None else decision.link.joint_per_added_up

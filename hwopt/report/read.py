@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import read_json, shorten
 from hwopt.report.coherent import incoherence
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.report.schema import SCHEMA_VERSION, Report
-from hwopt.untrusted import read_json, shorten
 
 LARGEST_FILE = 256_000_000  # bytes: a report of twenty thousand subgraphs has thirty million
 _KEYWORD = "pass"  # the key of the file that no Python name can be

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hwopt.damage.link import suffered
 from hwopt.decide import Decision, Round
-from hwopt.link import suffered
 from hwopt.report.schema import LinkInfo, Missing, RoundRow
 from hwopt.settings import AccuracyLimit
 

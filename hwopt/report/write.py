@@ -6,7 +6,7 @@
         written = stage.publish(plan, report)
 
 Whatever happens before `publish` leaves no file behind. Whatever happens while it gives the names, kill -9
-among it, ends with all of them or with what was there before (`hwopt.publication`).
+among it, ends with all of them or with what was there before (`hwopt.files.publication`).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.errors import BadInput
-from hwopt.publication import publish_together
+from hwopt.files.publication import publish_together
+from hwopt.files.scratch import alone_in, claim
 from hwopt.report.html import to_html
 from hwopt.report.jsonable import Json, json_text, to_json
 from hwopt.report.markdown import to_markdown
 from hwopt.report.schema import OutputInfo, Report
-from hwopt.scratch import alone_in, claim
 
 OUTPUT_KEY = "output_sha256"
 

@@ -24,7 +24,7 @@ from hwopt.oracles.cache import Cache
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 from hwopt.registry import load_target, make_oracle
 from hwopt.shapes import infer_shapes
-from hwopt.target import Fusion, Target
+from hwopt.target.file import Fusion, Target
 
 OPS = ("Conv", "DepthwiseConv", "Gemm", "Clip", "Sigmoid", "HardSigmoid", "Add")
 RULES = (

@@ -18,7 +18,7 @@ from hwopt.cost.training import Settings, train
 from hwopt.errors import BadInput
 from hwopt.signature import Signature
 from hwopt.target import read_target
-from hwopt.target_folders import TARGETS_VARIABLE
+from hwopt.target.folders import TARGETS_VARIABLE
 
 DATA = "d" * 64  # SHA-256 of measurements that nobody looks at
 SHIPPED = Path(__file__).parents[2] / "targets" / "edge-npu"

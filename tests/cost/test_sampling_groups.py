@@ -17,7 +17,7 @@ from hwopt.partition import partition
 from hwopt.registry import load_target
 from hwopt.shapes import infer_shapes
 from hwopt.signature import VIEW, Signature
-from hwopt.target import Fusion, OracleSpec, Target
+from hwopt.target.file import Fusion, OracleSpec, Target
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.choice import KEEP, Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.debug.bisect.material import Material, Wanted
 from hwopt.debug.bisect.run import Hunt, bisect_plan
 from hwopt.debug.bisect.search import Checked, Outcome

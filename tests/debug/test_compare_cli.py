@@ -10,7 +10,7 @@ import onnx.helper as oh
 import onnx_ir as ir
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.ir import load_model, save_model
 from tests.debug.compare_nets import (
     NOISE,

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.debug import compare_layers
 from hwopt.debug.compare.pairs import computed, pair_tensors
 from hwopt.debug.compare.pieces import Piece, plan_pieces

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 
 FIGURES = Path(__file__).parents[2] / "models" / "figures" / "figures.onnx"
 COMMON = ["explain", str(FIGURES), "--target", "edge-npu", "--refine", "0", "--quiet"]

@@ -18,7 +18,7 @@ import pytest
 
 import hwopt
 from hwopt.choice import Stage
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.debug.faults.incident import Asked, Incident
 from hwopt.debug.faults.reproducer import write_reproducer
 from hwopt.errors import (
@@ -182,7 +182,7 @@ def test_what_nobody_foresaw_keeps_its_cause_and_no_data(
     def repair(*_: object, **__: object) -> ir.Model:
         raise ZeroDivisionError("a secret\nhabit")
 
-    monkeypatch.setattr("hwopt.damage.repair", repair)
+    monkeypatch.setattr("hwopt.damage.measure.repair", repair)
     with pytest.raises(InternalError) as caught:
         hwopt.optimize(
             tmp_path / "model.onnx", target=TARGET, refine=0, calib=tmp_path / "calib.npz",

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hwopt import fits
 from hwopt.oracles import cache as cache_module
 from hwopt.oracles.cache import Cache
+from hwopt.repair import fits
 from tests.graphs import write_classifier
 
 Hwopt = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -181,7 +181,7 @@ def test_an_output_that_is_too_large_for_the_disk_is_one_line(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     limit = (
-        "import resource, signal, sys; from hwopt.cli import main; import hwopt.pipeline\n"
+        "import resource, signal, sys; from hwopt.cli.entry import main; import hwopt.pipeline\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)); sys.exit(main())\n"
     )

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from hwopt import janitor, leftovers, publication
 from hwopt.errors import BadInput
-from hwopt.leftovers import is_run_folder, new_name, sweep
+from hwopt.files import janitor, leftovers, publication
+from hwopt.files.leftovers import is_run_folder, new_name, sweep
+from hwopt.files.scratch import claim, workshop
 from hwopt.report.write import OutputFiles, Stage, staged
-from hwopt.scratch import claim, workshop
 from tests.report.reports import example
 
 ROOT = Path(__file__).parent.parent.parent
@@ -294,7 +294,7 @@ def test_a_folder_that_cannot_be_written_to_is_known_at_once(
 
 def test_temporary_folders_go_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import os, signal, tempfile; from hwopt.scratch import *\n"
+        "import os, signal, tempfile; from hwopt.files.scratch import *\n"
         "with own_temporary_files():\n"
         "    folder = temporary_folder(); tempfile.mkdtemp()\n"
         "    print(folder.name, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"

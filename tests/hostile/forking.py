@@ -30,7 +30,7 @@ def _child(arguments: list[str], out: int, err: int) -> None:
     os.dup2(err, 2)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    from hwopt.cli import main
+    from hwopt.cli.entry import main
 
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
     code = 3
@@ -79,7 +79,7 @@ def _waited(child: int, started: float) -> tuple[int, resource.struct_rusage]:
 
 def serve() -> None:
     """Answers line by line until there is none left."""
-    import hwopt.cli_optimize
+    import hwopt.cli.optimize
     import hwopt.passes
     import hwopt.pipeline
     import hwopt.registry  # noqa: F401

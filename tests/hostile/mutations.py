@@ -9,7 +9,7 @@ from time import perf_counter
 
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.errors import BadInput
 
 SECONDS = 20.0  # that reading any file may take, on a machine that others use too

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hwopt.cli_commands import commands
-from hwopt.cli_config import PARAMETER, options_of
+from hwopt.cli.commands import commands
+from hwopt.cli.config import PARAMETER, options_of
 from hwopt.config import REFUSED, Kind, option_key, read_config
 from hwopt.errors import BadInput
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read

@@ -22,8 +22,8 @@ from hwopt.cost.loading import UnpinnedModel, load_cost_model
 from hwopt.cost.loading_worker import MEMORY_BYTES
 from hwopt.cost.training import Settings, train
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import Data, parse_json
 from hwopt.target import read_target
-from hwopt.untrusted import Data, parse_json
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read
 
 ROOT = Path(__file__).parents[2]

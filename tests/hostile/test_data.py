@@ -11,10 +11,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import load_calibration
-from hwopt.calibration_images import read_preprocess
+from hwopt.calibration.data import load_calibration
+from hwopt.calibration.images import read_preprocess
 from hwopt.errors import BadInput
-from hwopt.untrusted import DEEPEST, parse_json, read_bytes, unpacked
+from hwopt.files.untrusted import DEEPEST, parse_json, read_bytes, unpacked
 from tests.graphs import model_of
 from tests.hostile.mutations import mutations, refused_or_read
 
@@ -72,7 +72,7 @@ def test_an_archive_writes_nothing_outside_of_its_folder(
     tmp_path: Path, model: ir.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names of members lead nowhere: large archives are unpacked under numbers."""
-    monkeypatch.setattr("hwopt.calibration_arrays.MAPPED_BYTES", 0)
+    monkeypatch.setattr("hwopt.calibration.arrays.MAPPED_BYTES", 0)
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((12, 3, 16, 16), dtype=np.float32))
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
         archive.write(tmp_path / "a.npy", "../../../outside.npy")

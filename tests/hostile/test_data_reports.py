@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import hwopt
-from hwopt.cli import main
-from hwopt.cli_report import rendered
+from hwopt.cli.entry import main
+from hwopt.cli.report import rendered
 from hwopt.errors import BadInput
 from hwopt.report.read import LARGEST_FILE, read_report
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hwopt.errors import BadInput
-from hwopt.hints import read_hints
+from hwopt.hints.file import read_hints
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read
 
 MODEL = Path(__file__).parents[2] / "models" / "figures" / "figures.onnx"

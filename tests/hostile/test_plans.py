@@ -11,13 +11,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import DEEPEST
 from hwopt.plan import LARGEST_FILE, Plan, Step, read_plan
 from hwopt.registry import load_target
 from hwopt.replay import with_options
 from hwopt.settings import Settings
-from hwopt.untrusted import DEEPEST
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read
 
 NETWORK = """

@@ -10,7 +10,7 @@ import pytest
 
 from hwopt.errors import BadInput
 from hwopt.oracles.zigzag_yaml import LARGEST_FILE, read_yaml
-from hwopt.target import OracleSpec, Target, read_target
+from hwopt.target.file import OracleSpec, Target, read_target
 from tests.hostile.mutations import mutations, refused_or_read
 
 TARGETS = Path(__file__).parents[2] / "targets"

@@ -13,7 +13,7 @@ from hwopt.errors import BadInput
 from hwopt.oracles.options import ORACLE_FACTS
 from hwopt.registry import load_target, make_oracle
 from hwopt.target import read_target
-from hwopt.target_check import MOST_PROBLEMS, check_target_toml
+from hwopt.target.check import MOST_PROBLEMS, check_target_toml
 from tests.hostile.mutations import mutations, refused_by_command, refused_or_read
 
 ROOT = Path(__file__).parents[2]
@@ -206,7 +206,7 @@ def test_the_command_line_says_it_in_one_line(folder: Path, capfd: pytest.Captur
 
 
 def test_a_card_does_not_steer_the_terminal(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from hwopt.cli import main
+    from hwopt.cli.entry import main
 
     (folder / "card.md").write_text("# card \x1b[2J\x1b]0;owned\x07 \x9b2J \u202e\n")
     assert main(["targets", "show", str(folder)]) == 0

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from hwopt.files.cache_folder import cache_folder
 from hwopt.oracles.answers import answer_from_json, answer_to_json
 from hwopt.oracles.asking import measure_cached
-from hwopt.oracles.cache import Cache, cache_key, default_folder
+from hwopt.oracles.cache import Cache, cache_key
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
 
 
@@ -155,7 +156,7 @@ def test_many_processes_open_a_new_file_together(tmp_path: Path) -> None:
 
 def test_the_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HWOPT_CACHE", str(tmp_path))
-    assert default_folder() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("HWOPT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_folder() == tmp_path / "hwopt"
+    assert cache_folder() == tmp_path / "hwopt"

@@ -19,7 +19,7 @@ from hwopt.oracles.cache import Cache
 from hwopt.oracles.command import CommandOracle
 from hwopt.oracles.protocol import Answer, Job, Measurement, Unmeasured
 from hwopt.registry import load_target, make_oracle
-from hwopt.target import OracleSpec, Target
+from hwopt.target.file import OracleSpec, Target
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in devices are shell scripts")
 

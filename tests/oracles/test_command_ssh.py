@@ -19,7 +19,7 @@ from hwopt.cost.sampling_weights import WeightStyle
 from hwopt.ir import model_bytes
 from hwopt.oracles.protocol import Answer, Job, Measurement, Unmeasured
 from hwopt.registry import load_target, make_oracle
-from hwopt.target import OracleSpec
+from hwopt.target.file import OracleSpec
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-ins are shell scripts")
 

@@ -17,7 +17,7 @@ from hwopt.oracles.protocol import Job, Measurement, Unmeasured
 from hwopt.partition import partition
 from hwopt.registry import make_oracle
 from hwopt.shapes import infer_shapes
-from hwopt.target import OracleSpec, Target, read_target
+from hwopt.target.file import OracleSpec, Target, read_target
 from tests.graphs import Weights, model_of
 
 CPU = read_target(Path(__file__).parents[2] / "targets" / "cpu")

@@ -26,7 +26,7 @@ from hwopt.partition import partition
 from hwopt.registry import load_target, make_oracle
 from hwopt.shapes import infer_shapes
 from hwopt.signature import Signature
-from hwopt.target import OracleSpec, Target
+from hwopt.target.file import OracleSpec, Target
 
 SHAPES = """kind,input,output,kernel,stride,group,activation,latency_us,# remark
 Conv,1x8x6x6,1x16x3x3,3,2,,relu6,812.5,the stem

@@ -19,7 +19,7 @@ from hwopt.errors import BadInput
 from hwopt.oracles.protocol import Answer, Job, Measurement, Unmeasured
 from hwopt.oracles.vela import VelaOracle
 from hwopt.oracles.vela_config import config_of
-from hwopt.target import OracleSpec, Target, read_target
+from hwopt.target.file import OracleSpec, Target, read_target
 
 TARGET = Path(__file__).parents[2] / "targets" / "ethos-u55-256"
 needs_vela = pytest.mark.skipif(

@@ -10,7 +10,7 @@ import pytest
 
 from hwopt.errors import BadInput
 from hwopt.oracles.zigzag_files import read_description
-from hwopt.target import Memory, OracleSpec, Target, read_target
+from hwopt.target.file import Memory, OracleSpec, Target, read_target
 
 pytest.importorskip("zigzag", reason="needs the extra 'zigzag'")
 

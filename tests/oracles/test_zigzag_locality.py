@@ -14,7 +14,7 @@ from hwopt.oracles.zigzag_files import read_description
 from hwopt.oracles.zigzag_layers import Layer, layer_of
 from hwopt.oracles.zigzag_locality import Levels, cut, levels_of
 from hwopt.shapes import infer_shapes
-from hwopt.target import OracleSpec, Target, read_target
+from hwopt.target.file import OracleSpec, Target, read_target
 from tests.graphs import Weights, model_of
 
 pytest.importorskip("zigzag", reason="needs the extra 'zigzag'")

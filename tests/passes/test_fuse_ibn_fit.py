@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Value
 from hwopt.nodes import FloatArray
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Risk, Skip, Value
 from hwopt.ir import interface
 from hwopt.nodes import FloatArray

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.choice import Risk, Skip, Value
 from hwopt.edit import set_constant
 from hwopt.ir import interface

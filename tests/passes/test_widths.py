@@ -17,8 +17,8 @@ from hwopt.passes.align_channels import AlignChannels, padded_widths
 from hwopt.passes.depth_multiplier import DepthMultiplier
 from hwopt.passes.fuse_ibn import FuseInvertedBottleneck
 from hwopt.passes.prune_channels import PruneChannels
-from hwopt.price import draft_table, find_cells, make_scene, memory_shares
-from hwopt.regions import apply_values
+from hwopt.pricing.price import draft_table, find_cells, make_scene, memory_shares
+from hwopt.pricing.regions import apply_values
 from hwopt.repair.marks import Fit, fit_of, origin_of
 from hwopt.rewrite import rewrite
 from hwopt.shapes import infer_shapes

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.edit import set_constant
 from hwopt.nodes import constant_array
 from hwopt.repair.effort import Effort

@@ -8,8 +8,8 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import load_calibration
-from hwopt.damage import price_damage
+from hwopt.calibration.data import load_calibration
+from hwopt.damage.measure import price_damage
 from hwopt.find import with_places
 from hwopt.nodes import as_conv
 from hwopt.passes.fuse_ibn import fuse

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hwopt.calibration import Arrays, from_source
-from hwopt.calibration_variants import augmented
-from hwopt.damage import measured
+from hwopt.calibration.data import Arrays, from_source
+from hwopt.calibration.variants import augmented
+from hwopt.damage.measure import measured
 from hwopt.mapped import forget_pages, taken
 from hwopt.nodes import FloatArray
 from hwopt.repair import reference as module

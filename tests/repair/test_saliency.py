@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
+from hwopt.calibration.data import Arrays, from_source
 from hwopt.nodes import FloatArray
 from hwopt.repair.linear import Matrix
 from hwopt.repair.reference import Reference

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, Calibration, from_source
-from hwopt.channels import PADDING, Blocked, channel_group, resize
+from hwopt.calibration.data import Arrays, Calibration, from_source
+from hwopt.channels.groups import PADDING, Blocked, channel_group, resize
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
 from hwopt.nodes import FloatArray, constant_array

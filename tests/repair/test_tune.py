@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hwopt.calibration import Arrays, from_source
-from hwopt.calibration_variants import augmented
+from hwopt.calibration.data import Arrays, from_source
+from hwopt.calibration.variants import augmented
 from hwopt.edit import set_constant
 from hwopt.nodes import FloatArray, constant_array
 from hwopt.repair.effort import Effort

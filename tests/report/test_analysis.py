@@ -206,7 +206,7 @@ def test_memory_names_the_culprit_and_weights_the_layers(report: Report) -> None
 
 
 def test_sorts_are_those_of_the_command_line() -> None:
-    from hwopt.cli_analyze import Sort
+    from hwopt.cli.analyze import Sort
 
     assert [item.value for item in Sort] == list(SORTS)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import hwopt
-from hwopt.cli import main
+from hwopt.cli.entry import main
 from hwopt.pipeline import analyze
 from hwopt.report import schema, schema_failure
 from hwopt.report.json_schema import field_texts, report_schema

@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 from hwopt.accuracy import Drop
-from hwopt.damage import Damage
+from hwopt.damage.link import Link
+from hwopt.damage.measure import Damage
 from hwopt.decide import Decision, Round
 from hwopt.estimate import Estimate, Source
-from hwopt.link import Link
 from hwopt.report.pareto import SHOWN_ROWS, pareto_rows, pareto_table, spread
 from hwopt.report.schema import ParetoRow
 from hwopt.scope import Price

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hwopt.accuracy import Drop
-from hwopt.damage import Damage
+from hwopt.damage.link import Link, Point
+from hwopt.damage.measure import Damage
 from hwopt.decide import Decision, Round
 from hwopt.estimate import Estimate, Source
-from hwopt.link import Link, Point
 from hwopt.report.rounds import link_info, round_lines, round_rows
 from hwopt.report.schema import LinkInfo, Missing
 from hwopt.scope import Price

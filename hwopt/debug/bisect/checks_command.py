@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from hwopt.debug.bisect.checks import COMMAND, GOOD, INVALID, Finding, Verdict
 from hwopt.errors import BadInput, RewriteFailed
+from hwopt.files.scratch import temporary_folder
 from hwopt.ir import save_model
 from hwopt.oracles.command_run import Finished, Overtime, Runner
-from hwopt.scratch import temporary_folder
 
 PLACEHOLDER = "{model}"
 SKIP_CODE = 125

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hwopt.choice import Choice
+from hwopt.damage.harm import WRITTEN_EFFORT, Harm
+from hwopt.damage.link import suffered
 from hwopt.debug.bisect.checks import DROP, Finding, Verdict
 from hwopt.debug.bisect.search import Steps
 from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.decide import broken
-from hwopt.fits import fitted
-from hwopt.harm import WRITTEN_EFFORT, Harm
-from hwopt.link import suffered
+from hwopt.repair.fits import fitted
 from hwopt.repair.reference import Reference
 from hwopt.settings import AccuracyLimit
 from hwopt.trace import Listeners

@@ -11,7 +11,7 @@ from hwopt.choice import Risk, Value
 from hwopt.debug.overheard import Overheard
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.find import canonicalise, find_choices
-from hwopt.hints_apply import Orders
+from hwopt.hints.apply import Orders
 from hwopt.replay import check_plan, planned_folds
 from hwopt.replayed import named_choices
 from hwopt.rewrite import carry_out_numbered, chosen_values

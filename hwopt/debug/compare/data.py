@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.calibration_arrays import read_arrays
-from hwopt.calibration_images import (
+from hwopt.calibration.arrays import read_arrays
+from hwopt.calibration.images import (
     IMAGE_SUFFIXES,
     PREPROCESS_NAME,
     ImageFolder,

@@ -9,11 +9,11 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hwopt.errors import BadInput, RewriteFailed
+from hwopt.files.scratch import workshop
 from hwopt.ir import model_bytes, save_model
 from hwopt.ir.checker import one_line
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish
-from hwopt.scratch import workshop
 from hwopt.shapes import static_shapes
 
 INDEX = "index.json"

@@ -15,7 +15,7 @@ from hwopt.debug.explain.choice import ChoiceExplained, ChoiceLine, choice_expla
 from hwopt.debug.explain.nodes import NodesExplained, nodes_explained, out_of_reach
 from hwopt.debug.explain.run import Run, decide_only
 from hwopt.errors import BadInput
-from hwopt.hints_names import Book, node_names
+from hwopt.hints.names import Book, node_names
 from hwopt.report.build import target_info
 from hwopt.report.schema import TargetInfo, Tool
 from hwopt.settings import Options, settings

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from hwopt.choice import KEEP, Risk
-from hwopt.damage_tables import SMALLEST_GAIN
+from hwopt.damage.tables import SMALLEST_GAIN
 from hwopt.debug.explain.quotes import Change, Quotes
 from hwopt.report.reasons import BETTER, amount, dominated_by, limit_broken, signed
 from hwopt.search.problem import Objective

@@ -12,8 +12,8 @@ from hwopt.choice import KEEP, Choice, Value
 from hwopt.cost.learned import Learned
 from hwopt.errors import RewriteFailed
 from hwopt.estimate import Estimate, Source
-from hwopt.price import Cell, Draft, Drafts, Scene, draft_table, find_cells, make_scene, memory_shares
-from hwopt.price_cells import left_out
+from hwopt.pricing.cells import left_out
+from hwopt.pricing.price import Cell, Draft, Drafts, Scene, draft_table, find_cells, make_scene, memory_shares
 from hwopt.rewrite import rewrite
 from hwopt.scope import Price, alone_price
 from hwopt.work import Work

@@ -33,10 +33,10 @@ from hwopt.debug.faults.incident_text import facts, readme
 from hwopt.debug.faults.reproduction import Line, reproduction
 from hwopt.deliver import has_external_data
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, reason_of
+from hwopt.files.scratch import system_folder
 from hwopt.ir import model_bytes
 from hwopt.partial import SoFar
 from hwopt.report.jsonable import json_text
-from hwopt.scratch import system_folder
 
 SMALL_BYTES = 64_000_000  # files up to this size are copied: the folder can be sent as it is
 BUG = 3  # the exit code that comes with a folder

@@ -12,7 +12,7 @@ from hwopt.debug.faults.incident import Incident, failed_step
 from hwopt.debug.faults.objection import Objections
 from hwopt.errors import HwoptError, PassFailed
 from hwopt.plan import Plan
-from hwopt.price import draft, make_scene
+from hwopt.pricing.price import draft, make_scene
 from hwopt.steps import find
 from hwopt.target import Target
 from hwopt.work import Work

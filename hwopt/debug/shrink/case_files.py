@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hwopt.errors import BadInput
+from hwopt.files.scratch import workshop
 from hwopt.report.write import publish, refuse_to_overwrite
 from hwopt.runtime import Feeds
-from hwopt.scratch import workshop
 
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # the only date that a reproducible archive can have
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.debug.shrink.cut import input_arrays
+from hwopt.files.scratch import temporary_folder
 from hwopt.nodes import Array
 from hwopt.runtime import Feeds, Session, with_outputs
-from hwopt.scratch import temporary_folder
 
 FIRST_RUN, LARGEST_RUN = 4, 32  # tensors; later runs take as many as fit, by the largest that was met
 RUN_BYTES = 128 << 20

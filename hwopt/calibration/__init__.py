@@ -1,0 +1,1 @@
+"""Calibration data: read when needed, dealt into folds, never held as a whole."""

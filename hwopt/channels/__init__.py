@@ -1,0 +1,1 @@
+"""Channel groups: everything that has to change when a channel goes."""

@@ -1,0 +1,1 @@
+"""Files of others read within bounds; those of a run written whole or not at all, with nothing left."""

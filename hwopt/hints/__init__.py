@@ -1,0 +1,1 @@
+"""What an expert knows better than the search, as a TOML file."""

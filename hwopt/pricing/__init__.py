@@ -1,0 +1,1 @@
+"""What every joint value of every scope costs, in one batched prediction."""

@@ -1,0 +1,1 @@
+"""The int8 form of a result: QDQ nodes, and what they do to its output."""

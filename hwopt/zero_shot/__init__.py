@@ -1,0 +1,1 @@
+"""Scores of networks that nobody trained yet."""
