@@ -11,6 +11,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hwopt.errors import BadInput
+from hwopt.files.untrusted import read_bytes
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL, External, ExternalData
 from hwopt.ir.foreign import foreign, foreign_folder
@@ -21,6 +22,8 @@ from hwopt.wording import near
 
 OLDEST_OPSET = 7  # that rewrites know; operators of older ones mean other things (broadcasting, for one)
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
+
+LARGEST_FILE_BYTES = 2**31 - 1  # protobuf reads no longer message
 
 
 def load_model(path: Path) -> ir.Model:
@@ -78,11 +81,17 @@ def _read(path: Path) -> bytes:
     if path.is_dir():
         raise BadInput(f"{path} {foreign_folder(path)}")
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
         raise BadInput(f"{path} does not exist{near(path) or ': name an ONNX file'}") from None
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if size > LARGEST_FILE_BYTES:
+        raise BadInput(
+            f"{path} is larger than {LARGEST_FILE_BYTES:,} bytes, which no ONNX file can be: "
+            "save its weights as external data"
+        )
+    return read_bytes(path, "model", LARGEST_FILE_BYTES)
 
 
 def _parse(path: Path) -> onnx.ModelProto:

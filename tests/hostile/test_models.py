@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,3 +150,35 @@ def test_a_truncated_and_an_empty_file(tmp_path: Path, runner: Runner) -> None:
         (folder / "model.onnx").write_bytes(whole[:size])
         (folder / "out").mkdir()
         _check_refused(runner.optimize(folder / "model.onnx", folder / "out"), folder / "out")
+
+
+_STRANGE = {"a pipe": os.mkfifo, "an endless device": lambda path: path.symlink_to("/dev/zero")}
+
+
+@pytest.mark.parametrize("make", _STRANGE.values(), ids=_STRANGE)
+@pytest.mark.parametrize("command", ["optimize", "analyze", "compare"])
+def test_a_model_that_is_no_file_is_never_waited_for(
+    make: Callable[[Path], None], command: str, tmp_path: Path, runner: Runner
+) -> None:
+    make(tmp_path / "model.onnx")
+    (tmp_path / "out").mkdir()
+    model, out = str(tmp_path / "model.onnx"), tmp_path / "out"
+    asked = {
+        "optimize": ("optimize", model, "-t", "edge-npu", "-o", str(out / "out.onnx")),
+        "analyze": ("analyze", model, "-t", "edge-npu"),
+        "compare": ("compare", model, model),
+    }
+    ended = runner.run(*asked[command])
+    _check_refused(ended, out)
+    assert "not a file: name a regular one" in str(ended["err"])
+    assert int(str(ended["peak_bytes"])) < _PEAK
+
+
+def test_a_file_that_is_too_long_for_protobuf_is_not_read(tmp_path: Path, runner: Runner) -> None:
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(5 << 30)
+    ended = runner.optimize(tmp_path / "model.onnx", tmp_path / "out")
+    _check_refused(ended, tmp_path / "out")
+    assert "save its weights as external data" in str(ended["err"])
+    assert int(str(ended["peak_bytes"])) < _PEAK
