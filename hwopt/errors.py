@@ -32,9 +32,15 @@ class HwoptError(Exception):
 
 
 class BadInput(HwoptError):
-    """The user's input cannot be used: says what, where, and how to fix it. Nothing was written."""
+    """The user's input cannot be used: says what, where, and how to fix it. Nothing was written.
+
+    Its text is one line, whatever names it quotes: letters that cannot be printed are escaped.
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str = "", details: Mapping[str, object] | None = None) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), details)
 
 
 class BudgetNotMet(HwoptError):

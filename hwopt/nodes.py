@@ -46,9 +46,9 @@ def attr_float(node: ir.Node, name: str, default: float) -> float:
 
 
 def attr_ints(node: ir.Node, name: str, default: Sequence[int]) -> tuple[int, ...]:
-    """An integer-list attribute, or its default."""
+    """An integer-list attribute, or its default where it is left out or empty."""
     attribute = node.attributes.get(name)
-    return tuple(default) if attribute is None else tuple(attribute.as_ints())
+    return tuple(default) if attribute is None else tuple(attribute.as_ints()) or tuple(default)
 
 
 def attr_string(node: ir.Node, name: str, default: str) -> str:

@@ -45,6 +45,8 @@ def _explicit(node: ir.Node, view: View) -> tuple[int, ...] | str:
     dilations = attr_ints(node, "dilations", (1,) * len(kernel))
     dims = view.dims(node.inputs[0])
     sizes = dims[2:] if dims is not None else (None,) * len(kernel)
+    if not len(sizes) == len(kernel) == len(strides) == len(dilations):
+        return f"a kernel of {len(kernel)} axes does not fit its input, steps or dilations"
     totals = [_total(*axis) for axis in zip(sizes, kernel, strides, dilations, strict=True)]
     known = [total for total in totals if total is not None]
     if len(known) != len(totals):

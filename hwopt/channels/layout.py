@@ -208,9 +208,11 @@ def _pad(flood: Flood, node: ir.Node, lane: Lane, index: int) -> None:
     if index > 0 or (len(node.inputs) > 3 and node.inputs[3] is not None):
         raise Stop(label(node), "a Pad that says its axes")
     array = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    pads = [int(p) for p in array] if array is not None else list(attr_ints(node, "pads", ()))
+    pads = [int(p) for p in array.reshape(-1)] if array is not None else list(attr_ints(node, "pads", ()))
     rank = len(pads) // 2
-    if not pads or any(pads[axis] for axis in (lane.axis, lane.axis + rank)):
+    if len(pads) % 2 or (pads and lane.rank is not None and rank != lane.rank):
+        raise Stop(label(node), f"has {len(pads)} pads: not two for each axis")
+    if not pads or lane.axis >= rank or any(pads[axis] for axis in (lane.axis, lane.axis + rank)):
         raise Stop(label(node), "pads the channels, or not by constants")
     source = node.inputs[0]
     assert source is not None

@@ -59,6 +59,8 @@ def _bias(flood: Flood, node: ir.Node, side: str, lane: Lane) -> None:
 
 def _conv(flood: Flood, node: ir.Node, lane: Lane, index: int) -> None:
     shape, group = _weight(node, lane, index, (3, 4, 5)), attr_int(node, "group", 1)
+    if shape[0] % group:
+        raise Stop(label(node), f"its {shape[0]} output channels are no {group} groups")
     if group > 1 and shape[1] == 1:
         _depthwise(flood, node, lane, index, shape[0] // group)
     elif index == OUTPUT:

@@ -8,6 +8,7 @@ memory or the day of whoever opens it. `SECURITY.md` has the limits in one table
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of, title
 from hwopt.ir.vet_names import check_names
 from hwopt.ir.vet_operators import check_sizes
 from hwopt.ir.vet_schemas import Versions, check_schema, versions_of
-from hwopt.ir.vet_tensors import bytes_of, check_sparse, check_tensor
+from hwopt.ir.vet_tensors import MOST_AXES, bytes_of, check_sparse, check_tensor
+from hwopt.ir.vet_windows import check_bodies, check_windows
 from hwopt.ir.vet_words import Unsound, shown
 
 LARGEST_VALUE_BYTES = 2**30  # of an input or output whose size is fixed; two models are run on it
@@ -47,6 +49,9 @@ def vet(proto: onnx.ModelProto, path: Path) -> None:
             _check_nodes(function.node, {**versions, **versions_of(function.opset_import)}, functions)
         for graph in _graphs(proto):
             _check_values(graph)
+        check_windows(proto.graph, functions)  # reads tensors: they are sound by now
+        for function in proto.functions:
+            check_bodies(function.node, functions, ChainMap())
     except Unsound as error:
         raise BadInput(f"{path} is not a valid ONNX model: {error}") from None
 
@@ -82,6 +87,8 @@ def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 def _check_declared(info: onnx.ValueInfoProto) -> None:
     dims = [dim.dim_value for dim in info.type.tensor_type.shape.dim if dim.HasField("dim_value")]
+    if len(info.type.tensor_type.shape.dim) > MOST_AXES:
+        raise Unsound(f"{shown(info.name)} is declared with more than {MOST_AXES} axes")
     if any(dim < _UNKNOWN for dim in dims):
         raise Unsound(f"{shown(info.name)} has a negative dimension")
     count = 1

@@ -16,6 +16,7 @@ from onnx import TensorProto
 from hwopt.ir.vet_words import Unsound, shown
 
 LARGEST_TENSOR_BYTES = 2**40  # of a weight, whose bytes have to be there; nobody's memory holds more
+MOST_AXES = 32  # what every NumPy can hold; networks have five
 SMALL_BYTES = 64 * 2**20  # what a sparse tensor may always become
 SPARSEST = 1000  # a larger one may become so many times its stored values
 _LONGEST_PART = 255  # bytes of a name in a folder
@@ -66,7 +67,9 @@ def check_sparse(sparse: onnx.SparseTensorProto) -> None:
 
 
 def elements(dims: Sequence[int], where: str) -> int:
-    """How many elements the dimensions make. Raises Unsound for a negative one."""
+    """How many elements the dimensions make. Raises Unsound for a negative one, and for too many."""
+    if len(dims) > MOST_AXES:
+        raise Unsound(f"{where} has {len(dims)} axes: up to {MOST_AXES} are read")
     if any(dim < 0 for dim in dims):
         raise Unsound(f"{where} has a negative dimension: {_dims(dims)}")
     return prod(dims)

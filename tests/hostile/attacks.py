@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -154,6 +155,27 @@ def _element_type(_: Path) -> onnx.ModelProto:
     return proto
 
 
+def _window(operator: str, weight: tuple[int, ...], **attributes: Any) -> Build:
+    """Found by `bench.fuzz_guided`: a window that does not fit its weight, behind an unknown operator."""
+    node = helper.make_node(operator, ["u", "w"], ["y"], **attributes)
+
+    def build(_: Path) -> onnx.ModelProto:
+        proto = _hidden(node)
+        proto.graph.initializer.append(numpy_helper.from_array(np.ones(weight, np.float32), "w"))
+        return proto
+
+    return build
+
+
+def _pads(*shape: int, each: int = 0) -> Build:
+    def build(_: Path) -> onnx.ModelProto:
+        proto = _hidden(helper.make_node("Pad", ["u", "p"], ["y"]))
+        proto.graph.initializer.append(numpy_helper.from_array(np.full(shape, each, np.int64), "p"))
+        return proto
+
+    return build
+
+
 REFUSED: Mapping[str, Build] = {
     "negative dimension": _claims(-4),
     "two negative dimensions": _claims(-2, -2),
@@ -194,6 +216,18 @@ REFUSED: Mapping[str, Build] = {
     "a padding that is not text": lambda _: net(
         [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[1, 1], auto_pad=b"S\x86ME_UPPER")], SHAPE
     ),
+    "a weight of one axis": _window("Conv", (8,)),
+    "a weight without taps": _window("Conv", (4, 4, 0, 1)),
+    "a kernel of fewer axes than its weight": _window("Conv", (4, 4, 1, 1), kernel_shape=[1]),
+    "steps along too few axes": _window("Conv", (4, 4, 1, 1), strides=[2]),
+    "a border along too few axes": _window("ConvTranspose", (4, 4, 1, 1), pads=[0, 0]),
+    "an unknown auto_pad": _window("Conv", (4, 4, 1, 1), auto_pad="SAMA_UPPER"),
+    "more groups than channels": _window("Conv", (8, 1, 3, 3), group=72),
+    "a matrix of one axis": _window("Gemm", (4,)),
+    "pads of four axes": _pads(6, 3, 3, 3),
+    "an odd number of pads": _pads(7),
+    "pads of 2^60 in a tensor": _pads(8, each=2**60),
+    "a tensor of 65 axes": _claims(4, *[1] * 64),
     "too few inputs": lambda _: _hidden(helper.make_node("Conv", ["x"], ["y"])),
     "too many inputs": lambda _: _hidden(helper.make_node("Relu", ["x", "u"], ["y"])),
     "an input that is needed, left out": lambda _: _hidden(helper.make_node("Add", ["x", ""], ["y"])),

@@ -72,6 +72,7 @@ FILES: Mapping[str, Build] = {
     "data in a pipe": refers(lambda f: os.mkfifo(f / WEIGHTS_FILE)),
     "data in a folder": refers(lambda f: (f / WEIGHTS_FILE).mkdir()),
     "data that is missing": refers(),
+    "data that is missing, under a name of two red lines": refers(location="\x1b[31m\nb"),
     "data with NUL in its name": refers(location="a\0b"),
     "data with a name of 4000 characters": refers(location="a" * 4000),
     "an offset beyond the file": refers(weights, offset=2**40),
