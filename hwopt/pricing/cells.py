@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -14,6 +15,7 @@ import onnx_ir as ir
 from hwopt.choice import Choice, Kind, Value
 from hwopt.partition import Partition, Subgraph, partition
 from hwopt.places import has_place, place_of
+from hwopt.pricing.regions import Order, order_of
 from hwopt.shapes import TensorInfo
 from hwopt.target import Target
 
@@ -33,6 +35,11 @@ class Scene:
     @property
     def groups(self) -> tuple[Subgraph, ...]:
         return self.parts.subgraphs
+
+    @cached_property
+    def order(self) -> Order:
+        """Where each node stands."""
+        return order_of(self.model)
 
 
 @dataclass(frozen=True)

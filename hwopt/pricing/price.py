@@ -130,7 +130,7 @@ def draft_table(
     if not cell.choices:
         return {(): _draft(groups, scene.model, scene.shapes, share)}
     nodes = [node for group in groups for node in group.nodes]
-    region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes)
+    region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes, scene.order)
     places = frozenset(place_of(node) for node in nodes if has_place(node))
     joints = list(joint_values(cell.choices))
     found: dict[int, Draft] = {}

@@ -19,14 +19,29 @@ from hwopt.reads import outer_reads
 from hwopt.rewrite import rewrite
 from hwopt.shapes import TensorInfo
 
+Order = Mapping[ir.Node, int]
 
-def cut_out(model: ir.Model, nodes: Collection[ir.Node], shapes: Mapping[str, TensorInfo]) -> ir.Model:
+
+def order_of(model: ir.Model) -> Order:
+    """Where each node of the main graph stands."""
+    return {node: number for number, node in enumerate(model.graph)}
+
+
+def cut_out(
+    model: ir.Model,
+    nodes: Collection[ir.Node],
+    shapes: Mapping[str, TensorInfo],
+    order: Order | None = None,
+) -> ir.Model:
     """A model of its own that holds these nodes, with open ends and static shapes.
 
-    The nodes' constants are shared with the original, never copied.
+    The nodes' constants are shared with the original, never copied. order: `order_of` the model, for whoever
+    cuts out many pieces; the rest of the model is not looked at then.
     """
     inside = set(nodes)
-    graph = ir.convenience.extract(model.graph, list(_sources(inside)), list(_sinks(inside)))
+    sources, sinks = _sources(inside), _sinks(inside)
+    view = _view(model.graph, inside, sources, sinks, order_of(model) if order is None else order)
+    graph = ir.convenience.extract(view, sources, sinks)
     region = ir.Model(graph, ir_version=model.ir_version or 8)
     graph.opset_imports.update(model.graph.opset_imports)
     if EXTERNAL in model.graph.meta:
@@ -89,7 +104,21 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
         yield from node.outputs
 
 
-def _sources(inside: Collection[ir.Node]) -> Sequence[ir.Value]:
+def _view(
+    graph: ir.Graph, inside: set[ir.Node], inputs: list[ir.Value], outputs: list[ir.Value], order: Order
+) -> ir.GraphView:
+    """The nodes, and those that make their constants, in the graph's order."""
+    makers = (
+        value.producer() for node in inside for value in outer_reads(node) if constant(value) is not None
+    )
+    nodes = inside.union(node for node in makers if node is not None)
+    return ir.GraphView(
+        inputs, outputs, nodes=sorted(nodes, key=lambda node: order[node]), name=graph.name,
+        doc_string=graph.doc_string, opset_imports=graph.opset_imports, metadata_props=graph.metadata_props,
+    )  # fmt: skip
+
+
+def _sources(inside: Collection[ir.Node]) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
     for node in _stable(inside):
         for value in outer_reads(node):
@@ -98,7 +127,7 @@ def _sources(inside: Collection[ir.Node]) -> Sequence[ir.Value]:
     return list(found)
 
 
-def _sinks(inside: Collection[ir.Node]) -> Sequence[ir.Value]:
+def _sinks(inside: Collection[ir.Node]) -> list[ir.Value]:
     found: dict[ir.Value, None] = {}
     for node in _stable(inside):
         for value in node.outputs:

@@ -189,10 +189,12 @@ def place(report: Report, nodes: Sequence[str]) -> str:
         if len(nodes) < 2 or len(set(parts)) > 1:
             break
         shared += parts[0]
+    prefix = shared.rstrip("./:")
+    if not prefix:
+        return some(nodes, 2)
     everyone = [name for row in report.subgraphs.before for name in row.nodes]
     inside = sum(name.startswith(shared) for name in everyone)
-    prefix = shared.rstrip("./:")
-    return f"{prefix} ({len(nodes)} operators)" if prefix and 2 * inside < len(everyone) else some(nodes, 2)
+    return f"{prefix} ({len(nodes)} operators)" if 2 * inside < len(everyone) else some(nodes, 2)
 
 
 def named(value: ValueRow) -> str:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from hwopt.choice import KEEP
 from hwopt.scope import Assignment, Price
 from hwopt.search.arrays import Bools, Floats, Ints
-from hwopt.search.problem import Outcome, Point, Task, objective_value
+from hwopt.search.problem import Objective, Outcome, Point, Task, objective_value
 from hwopt.search.tables import Figures, Tables, figures_of, front, joined_figures, score
 from hwopt.trace import Progress, emit
 
 MOST_POINTS = 200  # of the front: beyond it, those closest to a neighbour go
+_SUMS = frozenset({Objective.LATENCY, Objective.SIZE, Objective.DAMAGE})
 WORTHLESS = 1e-6  # a change that saves less than this share of the objective is taken back
 
 
@@ -195,9 +196,29 @@ def without_worthless(task: Task, assignment: Assignment, tables: Tables) -> dic
     assert price is not None, "a plan that was found is possible"
     best = objective_value(price, task.budget.objective)
     cuts = [{c: n for c, n in cut.items() if n != KEEP} for cut in task.cuts]
+    now = best
     for choice in sorted(kept):
         fewer = {c: v for c, v in kept.items() if c != choice}
+        more = _more(task, choice, kept, fewer)
+        if more is not None and now + more > best * (1 + 2 * WORTHLESS):
+            continue  # as its own scopes say already: the whole plan need not be added up
         violation, objective = score(tables.evaluate(tables.encode([fewer])), task.budget)
         if violation[0] == 0 and objective[0] <= best * (1 + WORTHLESS) and fewer not in cuts:
-            kept = fewer
+            kept, now = fewer, float(objective[0])
     return kept
+
+
+def _more(task: Task, choice: str, one: Assignment, two: Assignment) -> float | None:
+    """How much larger the objective of the second plan is, which differs in this choice alone.
+
+    None where the objective is no sum over scopes, or a plan is impossible.
+    """
+    objective, more = task.budget.objective, 0.0
+    if objective not in _SUMS:
+        return None
+    for scope in task.problem.scopes_of.get(choice, ()):
+        before, after = scope.price(one), scope.price(two)
+        if before is None or after is None:
+            return None
+        more += objective_value(after, objective) - objective_value(before, objective)
+    return more

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import inf
 
 from hwopt.target.toml_lines import Path
-from hwopt.wording import guess, unknown
+from hwopt.wording import guess, shorten, unknown
 
 Rule = Callable[[object], str]
 
@@ -270,10 +270,14 @@ def _value_problems(value: object, key: Key, place: Path) -> Iterator[Problem]:
 
 
 def dotted(path: Path) -> str:
-    """A path as a person writes it: hardware.clock_mhz, memory[1].bytes (elements count from 0)."""
+    """A path as a person writes it: hardware.clock_mhz, memory[1].bytes (elements count from 0).
+
+    A name that is too long for a line is cut.
+    """
     words = ""
     for part in path:
-        words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else part
+        name = part if isinstance(part, int) else shorten(part)
+        words += f"[{name}]" if isinstance(name, int) else f".{name}" if words else name
     return words
 
 
