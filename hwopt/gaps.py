@@ -21,13 +21,15 @@ class Difference:
     """The largest difference of one output over all samples.
 
     max_rel: over the output's largest magnitude. noise: how far, in the same measure, the
-    reference moves by itself when every input moves by one unit in its last place.
+    reference moves by itself when every input moves by one unit in its last place. overflows: the
+    reference holds infinities or NaN, so that how far another is from it says little.
     """
 
     output: str
     max_abs: float
     max_rel: float
     noise: float = 0.0
+    overflows: bool = False
 
     @property
     def exact(self) -> bool:
@@ -65,4 +67,5 @@ def _difference(name: str, expected: Array, actual: Array | None) -> Difference:
         gap = np.where(alike, 0.0, np.abs(left - right))
     largest = float(np.nanmax(np.abs(np.where(np.isfinite(left), left, 0.0)), initial=0.0))
     worst = float(np.max(np.nan_to_num(gap, nan=np.inf, posinf=np.inf), initial=0.0))
-    return Difference(name, worst, worst / largest if largest else worst)
+    finite = bool(np.isfinite(left).all())
+    return Difference(name, worst, worst / largest if largest else worst, overflows=not finite)

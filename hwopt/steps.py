@@ -35,7 +35,7 @@ from hwopt.scope import Problem
 from hwopt.selection import canonical_with, only
 from hwopt.settle import Data, Settled, settle
 from hwopt.trace import Listeners, Progress, emit
-from hwopt.verify import Difference, differences, require_exact, require_same_interface
+from hwopt.verify import Difference, differences, overflow, require_exact, require_same_interface
 from hwopt.work import Work
 
 BESIDE_FOLDS = (0, 1)
@@ -163,7 +163,8 @@ def verify(
 ) -> tuple[Settled, tuple[Difference, ...] | str]:
     """Holds the result against the input; what is not better goes back to the input, unchanged.
 
-    So does what cannot be proved, since the input runs on no inputs that anybody here can make. Raises
+    So does what cannot be proved, since the input runs on no inputs that anybody here can make, or what it
+    gives overflows. Raises
     RewriteFailed where an EXACT step changed the function, or the interface changed.
     """
     if work.replayed is None and not better(work, settled):
@@ -179,8 +180,9 @@ def verify(
             return settled, f"the size of {', '.join(sizes)} changed: see the accuracy"
         return settled, differences(work.model, settled.model, work.input_shapes, seed)
     changes = differences(work.model, settled.model, work.input_shapes, seed)
-    if isinstance(changes, str) and work.calibration is None and not work.settings.allow_unverified:
-        return unproved(work, settled, changes), ()
+    doubt = changes if isinstance(changes, str) else overflow(changes)
+    if doubt and work.calibration is None and not work.settings.allow_unverified:
+        return unproved(work, settled, doubt), ()
     require_exact(changes, "the plan", listeners)
     return settled, changes
 

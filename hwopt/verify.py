@@ -164,6 +164,17 @@ def require_exact(found: tuple[Difference, ...] | str, what: str, listeners: Lis
         )
 
 
+def overflow(found: Sequence[Difference]) -> str:
+    """Why differences prove nothing, "" where they do: all that are too large are where the input overflows.
+
+    Close to the largest number, rounding alone decides between that number and infinity.
+    """
+    wrong = [item for item in found if not item.exact]
+    if not wrong or not all(item.overflows for item in wrong):
+        return ""
+    return f"output '{wrong[0].output}' of the input itself holds infinities or NaN"
+
+
 def _how_far(item: Difference) -> str:
     """A difference against what is allowed."""
     allowed = EXACT_TOLERANCE + OWN_NOISE * item.noise

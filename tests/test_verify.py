@@ -8,7 +8,7 @@ import pytest
 
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.verify import compare, differences, require_exact, require_same_interface
+from hwopt.verify import compare, differences, overflow, require_exact, require_same_interface
 from tests.graphs import classifier
 
 
@@ -63,3 +63,17 @@ def test_a_model_onnxruntime_cannot_load_gives_a_reason() -> None:
     found = differences(model, model, {}, seed=0)
     assert isinstance(found, str)
     assert "cannot load" in found
+
+
+def test_where_the_input_overflows_a_difference_proves_nothing() -> None:
+    finite = np.array([1.0, 2.0], np.float32)
+    beyond = np.array([1.0, np.inf], np.float32)
+    huge = np.array([1.0, 3e38], np.float32)
+    assert not overflow(compare({"y": finite}, {"y": finite + 1}))  # wrong, and nothing to excuse it
+    assert not overflow(compare({"y": beyond}, {"y": beyond}))  # the same infinities
+    assert (
+        overflow(compare({"y": beyond}, {"y": huge}))
+        == "output 'y' of the input itself holds infinities or NaN"
+    )
+    assert not overflow(compare({"y": beyond, "z": finite}, {"y": huge, "z": finite + 1}))
+    assert not overflow(compare({"y": huge}, {"y": beyond}))  # a rewrite that makes an infinity is wrong
