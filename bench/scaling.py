@@ -7,9 +7,9 @@ files included, nothing asked of an oracle, and prints Markdown: seconds of the 
 of each stage, largest resident memory, sizes of the report's files. Below, for each family, the slope of CPU
 seconds over nodes on logarithmic scales by least squares, once without and once with the seconds of a run on
 ten nodes taken off, which is what a start costs; and the slope that n log n has over the same numbers of
-nodes, which is the bound. The last two sizes are judged by themselves, too: what is quadratic shows there first,
-and a line through all sizes would hide it. Exit code 1 where a slope is more than TOLERANCE above its bound, or a run on at
-most 10,000 nodes takes a minute or more of wall time.
+nodes, which is the bound. The last two sizes are judged by themselves, too: what is quadratic shows there
+first, and a line through all sizes would hide it. Exit code 1 where a slope is more than TOLERANCE above its
+bound, or a run on at most 10,000 nodes takes a minute or more of wall time.
 """
 
 from __future__ import annotations
