@@ -40,7 +40,7 @@ class BadInput(HwoptError):
     exit_code = 2
 
     def __init__(self, text: str = "", details: Mapping[str, object] | None = None) -> None:
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), details)
+        super().__init__("".join(c if c.isprintable() else _escaped(c) for c in text), details)
 
 
 class BudgetNotMet(HwoptError):
@@ -99,6 +99,11 @@ class Interrupted(HwoptError):
     """The user stopped it (Ctrl-C); the text says what was kept and how to go on."""
 
     exit_code = 130
+
+
+def _escaped(letter: str) -> str:
+    """A letter that cannot be printed, as `hwopt.visible` writes it; line ends and tabs as \\n, \\r, \\t."""
+    return ascii(letter)[1:-1] if letter in "\n\r\t" else f"\\u{ord(letter):04x}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -28,9 +28,9 @@ def test_a_refusal_is_one_line_for_a_program_too(build: Build, tmp_path: Path) -
 
 def test_no_letter_of_a_name_breaks_an_error_line(tmp_path: Path) -> None:
     path = write(FILES["data that is missing, under a name of two red lines"], tmp_path)
-    with pytest.raises(BadInput, match=r"\\x1b\[31m\\nb is missing"):
+    with pytest.raises(BadInput, match=r"\\u001b\[31m\\nb is missing"):
         load_model(path)
-    assert str(BadInput("caf\xe9 \u202e\t\0")) == "caf\xe9 \\u202e\\t\\x00"
+    assert str(BadInput("caf\xe9 \u202e\t\0")) == "caf\xe9 \\u202e\\t\\u0000"
 
 
 def _behind_a_stranger(*nodes: onnx.NodeProto, **weights: tuple[int, ...]) -> onnx.ModelProto:
