@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwopt.visible import number_of
+
 if TYPE_CHECKING:
     import onnx_ir as ir  # the command line's help needs no model
 
@@ -103,7 +105,7 @@ class Interrupted(HwoptError):
 
 def _escaped(letter: str) -> str:
     """A letter that cannot be printed, as `hwopt.visible` writes it; line ends and tabs as \\n, \\r, \\t."""
-    return ascii(letter)[1:-1] if letter in "\n\r\t" else f"\\u{ord(letter):04x}"
+    return ascii(letter)[1:-1] if letter in "\n\r\t" else number_of(letter)
 
 
 def reason_of(error: BaseException) -> str:

@@ -16,7 +16,12 @@ def visible(text: str) -> str:
 
     In JSON that is the same text. Line ends and tabs stay.
     """
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSEEN.sub(lambda found: number_of(found[0]), text)
+
+
+def number_of(letter: str) -> str:
+    """A letter as its number: \\u202e."""
+    return f"\\u{ord(letter):04x}"
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput, RewriteFailed
+from hwopt.files.scratch import workshop
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL
 from hwopt.ir.out import move_out, tensors_of, whole_proto
@@ -62,15 +62,10 @@ def save_model(model: ir.Model, path: Path, force: bool = False, max_file_bytes:
     data_path = path.with_name(path.name + ".data") if tensor_bytes(model) > max_file_bytes else None
     _refuse_to_overwrite([p for p in (path, data_path) if p is not None], force)
     try:
-        with _workshop(path) as folder:
-            return _write(model, path, data_path, Path(folder))
+        with workshop(path) as folder:
+            return _write(model, path, data_path, folder)
     except OSError as error:
         raise BadInput(f"{path} cannot be written: {error.strerror or error}") from None
-
-
-def _workshop(path: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder beside the final file: same file system, so that renaming is atomic."""
-    return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
 
 
 def _refuse_to_overwrite(paths: list[Path], force: bool) -> None:
