@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwopt.visible import number_of
+from hwopt.visible import escaped
 
 if TYPE_CHECKING:
     import onnx_ir as ir  # the command line's help needs no model
@@ -42,7 +42,7 @@ class BadInput(HwoptError):
     exit_code = 2
 
     def __init__(self, text: str = "", details: Mapping[str, object] | None = None) -> None:
-        super().__init__("".join(c if c.isprintable() else _escaped(c) for c in text), details)
+        super().__init__(escaped(text), details)
 
 
 class BudgetNotMet(HwoptError):
@@ -101,11 +101,6 @@ class Interrupted(HwoptError):
     """The user stopped it (Ctrl-C); the text says what was kept and how to go on."""
 
     exit_code = 130
-
-
-def _escaped(letter: str) -> str:
-    """A letter that cannot be printed, as `hwopt.visible` writes it; line ends and tabs as \\n, \\r, \\t."""
-    return ascii(letter)[1:-1] if letter in "\n\r\t" else number_of(letter)
 
 
 def reason_of(error: BaseException) -> str:

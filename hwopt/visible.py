@@ -27,3 +27,12 @@ def number_of(letter: str) -> str:
 def printable(text: str) -> str:
     """The same for a terminal, where a carriage return alone writes over what stands in the line."""
     return _RETURN.sub(lambda _: "\\u000d", visible(text))
+
+
+def escaped(text: str) -> str:
+    """The same for an error's one line: whatever cannot be printed, line ends and tabs too."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(letter: str) -> str:
+    return ascii(letter)[1:-1] if letter in "\n\r\t" else number_of(letter)

@@ -6,15 +6,17 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+from hwopt.visible import escaped
+
 _CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
 _SHOWN = 80
 _CLOSE_FILE = 0.75  # all models of a folder end in ".onnx"
 
 
-def shorten(text: str) -> str:
-    """A text from a file for an error line: one line, not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "..."
+def shorten(text: str, longest: int = _SHOWN) -> str:
+    """A text from a file for an error line: one line, printable, of so many letters at most."""
+    line = escaped(" ".join(text.split()))
+    return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

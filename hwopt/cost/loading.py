@@ -124,7 +124,7 @@ class UnpinnedModel(CostModel):
 
     def _damaged(self, why: str) -> BadInput:
         self._pool.close()
-        short = " ".join(why.split("Stack trace")[0].split())[:_LONGEST_REASON]
+        short = shorten(why.split("Stack trace")[0], _LONGEST_REASON)
         return BadInput(
             f"{self._bundle.path}: this cost model cannot be used ({short}); "
             "leave out --cost-model or run `hwopt targets fit`"
