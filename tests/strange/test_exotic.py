@@ -10,8 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-import tests.strange.exotic_graphs
-import tests.strange.exotic_weights  # noqa: F401 -- both fill EXOTIC
+import tests.strange.exotic  # noqa: F401 -- fills EXOTIC
 from hwopt.choice import Risk, Stage, in_order
 from hwopt.errors import RewriteFailed
 from hwopt.find import canonicalise, with_places
@@ -21,7 +20,7 @@ from hwopt.registry import all_passes
 from hwopt.rewrite import carry_out_steps
 from hwopt.target import read_target
 from tests.small_models import FOLDER, offered
-from tests.strange.exotic_models import EXOTIC, Exotic
+from tests.strange.exotic.models import EXOTIC, Exotic
 from tests.strange.holding import broken
 
 TARGETS = ("edge-npu", "ethos-u55-256")

@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 import pytest
 
-import tests.strange.exotic_graphs
-import tests.strange.exotic_weights  # noqa: F401 -- both fill EXOTIC
+import tests.strange.exotic  # noqa: F401 -- fills EXOTIC
 from hwopt.errors import BadInput
 from hwopt.pipeline import Result, optimize
-from tests.strange.exotic_models import EXOTIC, Exotic
+from tests.strange.exotic.models import EXOTIC, Exotic
 from tests.strange.holding import broken, session
 
 TARGET = "edge-npu"

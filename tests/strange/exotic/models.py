@@ -20,6 +20,11 @@ from hwopt.nodes import Array
 
 Shape = tuple[int, ...]
 
+NCHW = "float[N,8,6,6]"
+BATCHES = ({"N": 1}, {"N": 3})  # sizes of its N
+NORM: Mapping[str, Shape] = {f"o{k}": (8,) for k in "gsmv"}
+NORMED = "BatchNormalization({x}, og, os, om, ov)"
+
 _BLOCK = """
   {n}c = Conv<kernel_shape=[1,1]>({x}, {n}w)
   {n}b = BatchNormalization({n}c, {n}g, {n}s, {n}m, {n}v)
@@ -109,6 +114,17 @@ def parsed(text: str, weights: Mapping[str, Shape | Array] | None = None, opset:
     for name, what in {**every, **(weights or {})}.items():
         proto.graph.initializer.append(onnx.numpy_helper.from_array(_array(name, what, rng), name))
     return proto
+
+
+def model_of(
+    body: str,
+    weights: Mapping[str, Shape | Array] | None = None,
+    opset: int = 17,
+    inputs: str = f"{NCHW} x",
+    outputs: str = f"{NCHW} y",
+) -> Exotic:
+    """A network of this text, with eight channels and any batch unless it says otherwise."""
+    return Exotic(parsed(f"g ({inputs}) => ({outputs}) {{ {body} }}", weights, opset), BATCHES)
 
 
 def dotted(proto: onnx.ModelProto) -> onnx.ModelProto:
