@@ -25,6 +25,7 @@ import onnx_ir as ir
 import hwopt
 from hwopt.ir import load_model
 from hwopt.verify import differences
+from hwopt.wording import said
 from models.fetch import MODELS, fetch
 
 DEFAULT = ("ppocr_det", "silero_vad")
@@ -99,7 +100,7 @@ def looked_at(
             worst = max(item.max_rel for item in found)
             failure = "" if all(item.exact for item in found) else "differs from the original"
     except Exception as error:  # that is what the table is for
-        failure = " ".join(str(error).split())[:200]
+        failure = said(error)
     share = sum(value in shown for value in computed) / len(computed)
     nested = sum(1 for _ in ir.from_proto(proto).graph.all_nodes()) - len(proto.graph.node)
     return Row(name, path.name, len(proto.graph.node), nested, steps, share, worst, failure)

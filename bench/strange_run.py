@@ -19,6 +19,7 @@ from hwopt.errors import BadInput
 from hwopt.nodes import Array
 from hwopt.report import html
 from hwopt.report.schema import Report
+from hwopt.wording import said
 
 PASSED, REFUSED, WRONG, CRASHED, NOT_RUN = "passed", "refused", "wrong", "crashed", "not run"
 
@@ -120,7 +121,7 @@ def _own_outputs(case: Case) -> tuple[str, list[Sequence[Datum]] | None]:
         session = _session(case.model)
         return "", [_run(session, case, data) for data in case.sets]
     except Exception as error:  # whatever either of them throws
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", None
+        return f"{type(error).__name__}: {said(error)}", None
 
 
 def _session(model: bytes) -> ort.InferenceSession:
@@ -164,7 +165,7 @@ def _objection(case: Case, out: Path, own: list[Sequence[Datum]] | None) -> str:
     try:
         onnx.checker.check_model(written)
     except Exception as error:
-        return f"the checker rejects it: {' '.join(str(error).split())[:200]}"
+        return f"the checker rejects it: {said(error)}"
     return "" if own is None else _outputs_differ(case, written, own)
 
 
@@ -199,5 +200,5 @@ def _differ(found: Sequence[Datum], wanted: Sequence[Datum], case: Case) -> str:
     try:
         Runner.assert_similar_outputs(wanted, found, case.rtol, case.atol)
     except (AssertionError, TypeError, AttributeError, ValueError) as error:
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return said(error)
     return ""

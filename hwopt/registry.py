@@ -19,13 +19,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from hwopt.choice import Pass
-from hwopt.errors import BadInput
+from hwopt.errors import BadInput, reason_of
 from hwopt.oracles.protocol import Oracle
 from hwopt.target import Target, read_target
 from hwopt.target.folders import TARGETS_VARIABLE as TARGETS_VARIABLE
 from hwopt.target.folders import config_folder as config_folder
 from hwopt.target.folders import target_folders as target_folders
-from hwopt.wording import unknown
+from hwopt.wording import shorten, unknown
 
 PASS_GROUP = "hwopt.passes"
 
@@ -92,7 +92,7 @@ def _plugged_passes() -> list[Pass]:
         try:
             loaded = point.load()
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
+            reason = shorten(reason_of(error), 200)
             raise BadInput(f"plug-in '{point.name}' ({point.value}) cannot be loaded: {reason}") from error
         members = (loaded,) if isinstance(loaded, Pass) else loaded
         found += members if isinstance(members, tuple | list) else _passes_of(loaded)

@@ -18,6 +18,7 @@ from hwopt.errors import BadInput
 from hwopt.guard.client import NotRun, Outcome, run_shapes
 from hwopt.nodes import Array, is_op, scalar
 from hwopt.runtime import serialised
+from hwopt.wording import shorten
 
 Bound = Mapping[str, tuple[int, ...]]
 ShapeAndType = tuple[tuple[int, ...], ir.DataType]
@@ -118,4 +119,4 @@ def _sizes_alone_matter(model: ir.Model) -> bool:
 
 def _refusal(bound: Bound, problem: str) -> str:
     shapes = "; ".join(f"{name}:{','.join(map(str, shape))}" for name, shape in bound.items())
-    return f"the model does not run with input shapes {shapes}: {problem[:300]}"
+    return f"the model does not run with input shapes {shapes}: {shorten(problem, 300)}"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from hwopt.errors import BadInput, HwoptError
+from hwopt.errors import BadInput, HwoptError, reason_of
 from hwopt.estimate import Estimate
 
 if TYPE_CHECKING:
@@ -229,8 +229,8 @@ def _failure(listener: Listener, event: Event, error: Exception) -> HwoptError:
     if isinstance(error, BadInput | ListenerFailed):
         return error
     who = getattr(listener, "__qualname__", type(listener).__qualname__)
-    reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    failure = ListenerFailed(f"the listener {who} broke down when told of {type(event).__name__}: {reason}")
+    told = type(event).__name__
+    failure = ListenerFailed(f"the listener {who} broke down when told of {told}: {reason_of(error)}")
     failure.__cause__ = error
     return failure
 

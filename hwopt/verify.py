@@ -18,6 +18,7 @@ from hwopt.nodes import Array
 from hwopt.runtime import serialised
 from hwopt.trace import CheckFailed, Listeners, emit
 from hwopt.verify_segments import HOW, differences_by_segments
+from hwopt.wording import shorten
 
 __all__ = [
     "BATCHES",
@@ -86,10 +87,10 @@ def expected_of(
         moved = [{name: nudged(array) for name, array in one.items()} for one in feeds]
         found = runs(serial, [*feeds, *moved])
         if isinstance(found, NotRun):
-            return f"ONNX Runtime cannot load the model: {_affordable(found, serial).reason[:200]}"
+            return f"ONNX Runtime cannot load the model: {_said(found, serial)}"
         if not isinstance(found[0], NotRun):
             return _samples(feeds, found)
-        problem = problem or _affordable(found[0], serial).reason[:200]
+        problem = problem or _said(found[0], serial)
     return f"ONNX Runtime cannot run the model: {problem}"
 
 
@@ -131,6 +132,11 @@ def _affordable(found: NotRun, serial: Serial) -> NotRun:
     return found
 
 
+def _said(found: NotRun, serial: Serial) -> str:
+    """A refusal in words; as `_affordable` raises."""
+    return shorten(_affordable(found, serial).reason, 200)
+
+
 def differences_from(samples: Sequence[Sample], two: ir.Model) -> tuple[Difference, ...]:
     """The largest difference of each output of another model, run in the guard.
 
@@ -143,7 +149,7 @@ def differences_from(samples: Sequence[Sample], two: ir.Model) -> tuple[Differen
     worst: dict[str, Difference] = {}
     for sample, one in zip(samples, [found] if isinstance(found, NotRun) else found, strict=False):
         if isinstance(one, NotRun):
-            raise RewriteFailed(f"the result does not run: {one.reason[:200]}")
+            raise RewriteFailed(f"the result does not run: {shorten(one.reason, 200)}")
         keep_worst(worst, compare(sample.outputs, one), sample.noise)
     return tuple(worst.values())
 

@@ -33,6 +33,7 @@ from hwopt.report.schema_proof import STRETCHES
 from hwopt.runtime import serialised
 from hwopt.segments import Dtypes, Segment, segments
 from hwopt.shapes import infer_shapes
+from hwopt.wording import shorten
 
 SEGMENT_BYTES = 256 << 20  # weights that a stretch should have at the most
 HOW = (
@@ -86,7 +87,7 @@ class _Walk:
                 mine = serialised(stretch(self.one, part, part.one, self.dtypes))
                 refusal = stretches.advance(mine, keep, noise=self.apart[number])
                 if refusal is not None:
-                    return refusal.reason[:200]
+                    return shorten(refusal.reason, 200)
                 if self.apart[number]:
                     other = stretch(self.two, part, part.two, self.dtypes)
                     found |= {gap.output: gap for gap in _gaps(stretches, other)}
@@ -99,7 +100,7 @@ def _gaps(stretches: Stretches, model: ir.Model) -> Sequence[Difference]:
     except Died as error:
         raise RewriteFailed(f"the result cannot be verified: {error.what}") from None
     if isinstance(gaps, NotRun):
-        raise RewriteFailed(f"the result does not run: {gaps.reason[:200]}")
+        raise RewriteFailed(f"the result does not run: {shorten(gaps.reason, 200)}")
     return gaps
 
 

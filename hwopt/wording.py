@@ -1,4 +1,4 @@
-"""Words for names that nobody knows: what there is, and what was probably meant."""
+"""Words for error lines: texts and errors of others shortened, names that nobody knows, what was meant."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hwopt.visible import escaped
 
 _CLOSE = 0.5  # "densify" is close enough to "densify_depthwise"
 _SHOWN = 80
+_SAID = 200
 _CLOSE_FILE = 0.75  # all models of a folder end in ".onnx"
 
 
@@ -17,6 +18,11 @@ def shorten(text: str, longest: int = _SHOWN) -> str:
     """A text from a file for an error line: one line, printable, of so many letters at most."""
     line = escaped(" ".join(text.split()))
     return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def said(error: BaseException, longest: int = _SAID) -> str:
+    """What an error says, for an error line as `shorten` makes it; its class where it says nothing."""
+    return shorten(str(error), longest) or type(error).__name__
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ from hwopt.resolution import IMAGE_CHANNELS, ImageInput, image_inputs, with_size
 from hwopt.runtime import Session
 from hwopt.shapes import TensorInfo, infer_shapes
 from hwopt.target import Target
+from hwopt.wording import said
 
 SHARES = (7 / 8, 3 / 4, 5 / 8, 1 / 2)
 COARSE = 32  # images of `LARGE` pixels and more go to multiples of this, smaller ones of FINE
@@ -139,7 +140,7 @@ def shapes_at(
         feeds = {str(v.name): _ones(after[str(v.name)]) for v in changed.graph.inputs if v.name in after}
         outputs = Session(changed, threads=1).run(feeds)
     except Exception as error:  # whatever ONNX Runtime objects to: the model does not take that size
-        return " ".join(str(error).split())[:160]
+        return said(error)
     for name, array in outputs.items():
         if name in before and array.shape != before[name].shape:
             return f"its output '{name}' would have the shape {list(array.shape)}"

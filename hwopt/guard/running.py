@@ -9,7 +9,9 @@ import onnxruntime as ort
 
 from hwopt.guard.messages import Array, Head
 from hwopt.sessions import Outside
+from hwopt.wording import said
 
+_LONGEST = 2_000  # letters of what native code says, a model's names among them
 OUT_OF_MEMORY = (
     "bad_alloc",
     "bad allocation",
@@ -21,9 +23,9 @@ OUT_OF_MEMORY = (
 
 def failed(error: BaseException) -> Head:
     """An error as an answer. memory: whether it is one of memory."""
-    text = " ".join(str(error).split())
+    text = str(error)
     short = isinstance(error, MemoryError) or any(word in text.lower() for word in OUT_OF_MEMORY)
-    return {"error": text, "type": type(error).__name__, "memory": short}
+    return {"error": said(error, _LONGEST), "type": type(error).__name__, "memory": short}
 
 
 def outputs_of(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from hwopt.errors import BadInput
 from hwopt.guard.client import Died, checked
-from hwopt.visible import printable
+from hwopt.wording import shorten
 
 CHECK_FAILED = "hwopt.check_failed"  # key in graph.meta: why the input did not pass the full check
+_LONGEST = 300  # letters of what the checker says
 _NOT_ITS_FAULT = ("No Op registered", "No opset import")
 
 
@@ -25,18 +26,7 @@ def check_file(path: Path) -> str | None:
         raise Died(error.what, str(path)) from None
     if refusal is None:
         return None
-    text = shortened(refusal.reason or refusal.kind)
+    text = shorten(refusal.reason, _LONGEST)
     if refusal.kind == "InferenceError" or any(words in text for words in _NOT_ITS_FAULT):
         return text
     raise BadInput(f"{path} is not a valid ONNX model: {text}")
-
-
-def one_line(error: Exception) -> str:
-    """The error's text without line breaks, shortened."""
-    return shortened(" ".join(str(error).split()) or type(error).__name__)
-
-
-def shortened(text: str) -> str:
-    """At most 300 characters of an error's text, the names in it harmless to a terminal."""
-    text = printable(text)
-    return text if len(text) <= 300 else text[:297] + "..."

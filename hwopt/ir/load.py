@@ -18,7 +18,7 @@ from hwopt.ir.foreign import foreign, foreign_folder
 from hwopt.ir.sparse import make_dense
 from hwopt.ir.training import keep_training
 from hwopt.ir.vet import vet
-from hwopt.wording import near
+from hwopt.wording import near, said
 
 OLDEST_OPSET = 7  # that rewrites know; operators of older ones mean other things (broadcasting, for one)
 _FIRST_IR_WITH_CONSTANT_INITIALIZERS = 4
@@ -132,12 +132,7 @@ def _deserialise(proto: onnx.ModelProto, path: Path) -> ir.Model:
     try:
         return ir.from_proto(proto)
     except Exception as error:  # whatever a malformed graph makes the reader raise
-        raise BadInput(f"{path} is not a valid ONNX model: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        raise BadInput(f"{path} is not a valid ONNX model: {said(error)}") from None
 
 
 def _make_weights_constant(model: ir.Model) -> None:

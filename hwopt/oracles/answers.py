@@ -12,6 +12,7 @@ from dataclasses import asdict
 from math import isfinite
 
 from hwopt.oracles.protocol import Answer, Measurement, Row, Unmeasured
+from hwopt.wording import said
 
 _LARGEST_US = 1e12  # eleven days
 _LARGEST = 1 << 62
@@ -52,7 +53,7 @@ def read_answer(data: bytes) -> Answer:
     try:
         return answer_from_json(data.decode("utf-8"))
     except ValueError as error:  # of decoding, of JSON and of what it says
-        return Unmeasured(f"its answer cannot be used: {' '.join(str(error).split())[:200]}", transient=True)
+        return Unmeasured(f"its answer cannot be used: {said(error)}", transient=True)
 
 
 def sound(answer: Answer) -> Answer:

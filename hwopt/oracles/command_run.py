@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from hwopt.files.janitor import group_gone, watch_group
+from hwopt.wording import shorten
 
 _READ = 1 << 24  # bytes of a stream that are looked at
 _MOST = 1 << 28  # bytes of a stream beyond which a program is ended: it shall not fill the disk
@@ -146,4 +147,4 @@ def _text(stream: IO[bytes]) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:200] if lines else ""
+    return shorten(lines[-1], 200) if lines else ""

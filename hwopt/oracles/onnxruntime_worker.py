@@ -23,6 +23,7 @@ from hwopt.oracles.onnxruntime_rows import charged, node_times, owners, settle
 from hwopt.oracles.onnxruntime_session import BoundSession
 from hwopt.oracles.onnxruntime_timing import Before, Subject, Timing, interleave
 from hwopt.oracles.protocol import Answer, Job, Measurement, Row, Unmeasured
+from hwopt.wording import said
 
 _SIZE = struct.Struct("<Q")
 _CALL_ROUNDS = 4
@@ -101,7 +102,7 @@ def _groups(jobs: Sequence[Job], answers: dict[int, Answer]) -> list[list[int]]:
         try:
             word = joinable(onnx.load_model_from_string(job.model)) if job.in_context else None
         except Exception as error:  # protobuf raises many types
-            answers[i] = Unmeasured(f"not a model: {_first_line(error)}")
+            answers[i] = Unmeasured(f"not a model: {said(error)}")
             continue
         together.setdefault(word or f"alone {i}", []).append(i)
     return list(together.values())
@@ -115,7 +116,7 @@ def _prepare_all(
         return [_prepare(group, jobs, options, folder)]
     except Exception as error:  # onnx and ONNX Runtime raise many types
         if len(group) == 1:
-            answers[group[0]] = Unmeasured(f"ONNX Runtime: {_first_line(error)}")
+            answers[group[0]] = Unmeasured(f"ONNX Runtime: {said(error)}")
             return []
     half = len(group) // 2
     parts = (group[:half], group[half:])
@@ -254,8 +255,3 @@ def chosen_cores(options: OrtOptions, allowed: Sequence[int]) -> set[int]:
     if options.core == LAST_CORE:
         return set(list(allowed)[-options.threads :])
     return set(range(options.core, options.core + options.threads))
-
-
-def _first_line(error: Exception) -> str:
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return text.strip()[:200]

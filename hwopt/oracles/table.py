@@ -23,7 +23,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from hwopt.errors import BadInput
+from hwopt.errors import BadInput, reason_of
 from hwopt.files.untrusted import shorten
 from hwopt.ir import load_model
 from hwopt.oracles.protocol import Answer, Job, Measurement, Progress, Row, Unmeasured
@@ -90,7 +90,7 @@ class TableOracle:
             try:
                 answers.append(self._answer(job))
             except Exception as error:  # a job that cannot be read must not stop the others
-                answers.append(Unmeasured(" ".join(f"{type(error).__name__}: {error}".split())[:200]))
+                answers.append(Unmeasured(shorten(reason_of(error), 200)))
             if progress is not None:
                 progress(len(answers), len(jobs))
         return answers

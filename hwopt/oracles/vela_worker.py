@@ -12,11 +12,13 @@ import onnx
 import onnx_ir as ir
 from ethosu import regor
 
+from hwopt.errors import reason_of
 from hwopt.oracles.answers import answer_to_json
 from hwopt.oracles.protocol import Answer, Measurement, Unmeasured
 from hwopt.oracles.tflite import Lowered, Missing, lower
 from hwopt.oracles.vela_config import VelaConfig, decode_job
 from hwopt.oracles.vela_tables import OperatorCost, operator_costs, owner_of, rows_by_owner
+from hwopt.wording import said, shorten
 
 _NAMED = 8  # operators named in a reason before it is cut short
 
@@ -38,7 +40,7 @@ def compile_model(data: bytes, guarded: bool, config: VelaConfig) -> Answer:
     try:
         model = ir.from_proto(onnx.load_from_string(data))
     except Exception as error:  # protobuf and onnx_ir raise many types
-        return Unmeasured(f"not a model: {type(error).__name__}: {error}")
+        return Unmeasured(f"not a model: {shorten(reason_of(error), 200)}")
     lowered = lower(model, guarded)
     missing = _first_of_each(lowered.missing)
     if missing and (guarded or not lowered.owners):
@@ -69,7 +71,7 @@ def _compile(lowered: Lowered, guarded: bool, config: VelaConfig) -> Answer:
             verbose=False,
         )
     except RuntimeError as error:
-        return Unmeasured(f"Vela refuses the network: {' '.join(str(error).split())[:300]}")
+        return Unmeasured(f"Vela refuses the network: {said(error, 300)}")
     costs = operator_costs(compiled.opt_database.tables)
     hosted = dict.fromkeys(_hosted(costs, lowered), "runs on the host, not on the NPU")
     if compiled.perf_report.cpuOps and (guarded or not hosted or compiled.perf_report.npuOps == 0):

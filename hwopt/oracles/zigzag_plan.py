@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
+from hwopt.errors import reason_of
 from hwopt.oracles.protocol import Job, Unmeasured
 from hwopt.oracles.zigzag_bytes import Moved, move, transfer_of
 from hwopt.oracles.zigzag_files import Description
@@ -17,6 +18,7 @@ from hwopt.partition import Subgraph, partition
 from hwopt.shapes import TensorInfo, infer_shapes
 from hwopt.signature import VIEW
 from hwopt.target import Target
+from hwopt.wording import shorten
 
 Shapes = Mapping[str, TensorInfo]
 
@@ -63,8 +65,7 @@ def plan_of(job: Job, target: Target, description: Description) -> Plan:
         model = ir.from_proto(onnx.load_model_from_string(job.model))
         return _plan(model, job.in_context, target, description)
     except Exception as error:  # a job that cannot be read must not stop the others
-        first_line = next(iter(str(error).splitlines()), "")
-        return Plan(failure=Unmeasured(f"{type(error).__name__}: {first_line}"))
+        return Plan(failure=Unmeasured(shorten(reason_of(error), 200)))
 
 
 def _plan(model: ir.Model, part: bool, target: Target, description: Description) -> Plan:

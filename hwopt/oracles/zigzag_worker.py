@@ -28,6 +28,7 @@ from zigzag.workload.layer_node import LayerNode
 
 from hwopt.oracles.zigzag_speed import order_memories_once, speed_up
 from hwopt.oracles.zigzag_symmetry import MirroredOrders, is_mirrored
+from hwopt.wording import said
 
 Table = dict[str, Any]
 
@@ -56,7 +57,7 @@ def measure_layer(payload: bytes) -> bytes:
     try:
         best = _cheapest(accelerator, layer, int(request["lpf_limit"]))
     except (NoValidLoopOrderingFoundException, AssertionError) as error:
-        return json.dumps({"error": f"ZigZag cannot map it: {_first_line(error)}"}).encode()
+        return json.dumps({"error": f"ZigZag cannot map it: {said(error)}"}).encode()
     return json.dumps(_figures(best, request["outermost"]), sort_keys=True).encode()
 
 
@@ -146,7 +147,3 @@ def _layer(request: Table) -> LayerNode:
     if is_mirrored(_accelerator(request["accelerator"]), layer):
         layer.temporal_ordering = MirroredOrders()
     return layer
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -9,6 +9,7 @@ from typing import Any
 
 from hwopt.errors import BadInput
 from hwopt.files.untrusted import read_bytes
+from hwopt.wording import said
 
 Keys = tuple[str | int, ...]
 LARGEST_FILE = 1_000_000  # bytes
@@ -56,7 +57,7 @@ def read_yaml(path: Path, twice: bool = False) -> Source:
         at = "" if error.problem_mark is None else f":{error.problem_mark.line + 1}"
         raise BadInput(f"{path}{at}: not valid yaml: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise BadInput(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
+        raise BadInput(f"{path}: not valid yaml: {said(error)}") from None
     source = Source(str(path), loaded, {}, text)
     lines: dict[Keys, int] = {}
     for keys, line in _lines(root, ()):

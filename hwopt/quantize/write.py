@@ -34,6 +34,7 @@ from hwopt.ir import save_model
 from hwopt.nodes import Array, is_op
 from hwopt.quantize.sources import keep_sources
 from hwopt.runtime import fixed_batch
+from hwopt.wording import said
 
 OPSET = 13  # the first where DequantizeLinear has an axis
 SAMPLES = 32  # that ranges come from: on EfficientNet-Lite0 more, or cut-off tails, gave no smaller error
@@ -74,8 +75,7 @@ def quantised(model: ir.Model, calibration: Calibration, samples: Sequence[int])
                     nodes_to_exclude=[str(node.name) for node in _kept_float(copy)],
                 )  # fmt: skip
         except Exception as error:  # whatever the quantiser throws at a model that it does not know
-            text = " ".join(str(error).split())[:200]
-            raise BadInput(f"ONNX Runtime cannot quantise the model: {text}") from error
+            raise BadInput(f"ONNX Runtime cannot quantise the model: {said(error)}") from error
         result = ir.from_proto(onnx.load_model(after))
         keep_sources(model, copy, result)
         return _with_interface_of(model, result)
@@ -90,8 +90,7 @@ def judged_form(model: ir.Model, calibration: Calibration, samples: Sequence[int
         try:
             proto = onnx.version_converter.convert_version(ir.to_proto(model), OPSET)
         except Exception as error:  # the converter is C++ and throws what it likes
-            text = " ".join(str(error).split())[:200]
-            raise BadInput(f"the model's opset cannot be raised to {OPSET}: {text}") from error
+            raise BadInput(f"the model's opset cannot be raised to {OPSET}: {said(error)}") from error
         model = ir.from_proto(proto)
     return quantised(model, calibration, samples)
 

@@ -28,6 +28,7 @@ import onnx_ir as ir
 from hwopt.nodes import Array, FloatArray
 from hwopt.runtime import Session
 from hwopt.shapes import infer_shapes
+from hwopt.wording import said
 from hwopt.zero_shot.probe import Probe, Weights, make_probe
 
 SAMPLES = 16
@@ -96,7 +97,7 @@ def zero_shot_score(model: ir.Model, samples: int = SAMPLES) -> float | str:
     try:
         found = scores(model, noise(model, samples)).naswot
     except Exception as error:  # whatever ONNX Runtime objects to: a score is never worth a run
-        return str(error).splitlines()[0]
+        return said(error)
     return found if np.isfinite(found) else "the score is not a number"
 
 

@@ -14,11 +14,12 @@ from hwopt.debug.compare.stats import Gap, gap
 from hwopt.debug.compare.tolerance import Tolerance, own_noise, within
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.ir import model_bytes
-from hwopt.ir.checker import CHECK_FAILED, one_line
+from hwopt.ir.checker import CHECK_FAILED
 from hwopt.nodes import Array
 from hwopt.resolution import changed_sizes, with_sizes
 from hwopt.runtime import Feeds, Session
 from hwopt.verify import nudged, require_same_interface, require_survivable
+from hwopt.wording import said
 
 CRASH, REFUSED, INVALID, NUMERIC, DROP, COMMAND = "crash", "refused", "invalid", "numeric", "drop", "command"
 
@@ -108,7 +109,7 @@ class NumericCheck:
             self._samples = [_sample(session, one, tolerance) for one in inputs]
         except Exception as error:  # whatever ONNX Runtime throws
             raise BadInput(
-                f"ONNX Runtime does not run the model itself: {one_line(error)}; give a --check"
+                f"ONNX Runtime does not run the model itself: {said(error)}; give a --check"
             ) from None
 
     def __call__(self, model: ir.Model) -> Finding:
@@ -126,7 +127,7 @@ class NumericCheck:
         try:
             session = Session(model)
         except Exception as error:
-            return _invalid(f"ONNX Runtime cannot load it: {one_line(error)}"), first
+            return _invalid(f"ONNX Runtime cannot load it: {said(error)}"), first
         for sample in self._samples:
             found = self._compared(session, sample)
             if found.bad:
@@ -137,7 +138,7 @@ class NumericCheck:
         try:
             actual = session.run(sample.inputs.feeds)
         except Exception as error:
-            return _invalid(f"ONNX Runtime cannot run it: {one_line(error)}")
+            return _invalid(f"ONNX Runtime cannot run it: {said(error)}")
         wrong = [found for name in sample.expected if (found := self._mismatch(sample, name, actual[name]))]
         if not wrong:
             return GOOD
@@ -179,5 +180,5 @@ def invalid(source: ir.Model, model: ir.Model) -> str:
     except BadInput:
         return ""  # too large for one message
     except Exception as error:  # ValidationError, or whatever the C++ side throws
-        return f"it is no valid ONNX model: {one_line(error)}"
+        return f"it is no valid ONNX model: {said(error)}"
     return ""

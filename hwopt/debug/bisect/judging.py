@@ -14,7 +14,7 @@ from hwopt.debug.bisect.material import Wanted
 from hwopt.debug.bisect.search import Steps
 from hwopt.debug.bisect.stepwise import Stepwise
 from hwopt.debug.compare.data import given_inputs
-from hwopt.debug.compare.inputs import Inputs, generated_inputs, one_line
+from hwopt.debug.compare.inputs import Inputs, generated_inputs
 from hwopt.debug.compare.tolerance import Tolerance
 from hwopt.errors import BadInput
 from hwopt.repair.reference import Reference
@@ -22,6 +22,7 @@ from hwopt.repair.saliency import annotate
 from hwopt.runtime import Feeds, Session
 from hwopt.steps import Found, open_data
 from hwopt.trace import Listeners
+from hwopt.wording import said
 from hwopt.work import Work
 
 _NO_CHECK = (
@@ -118,7 +119,7 @@ def _inputs(work: Work, wanted: Wanted) -> list[Inputs]:
     try:
         session = Session(work.model)
     except Exception as error:  # whatever ONNX Runtime throws
-        what = f"ONNX Runtime cannot load the model, so no numbers can be compared: {one_line(error)}"
+        what = f"ONNX Runtime cannot load the model, so no numbers can be compared: {said(error)}"
         raise BadInput(f"{what}; give a --check") from None
     return generated_inputs(work.model, session.run, work.input_shapes, work.settings.seed)
 

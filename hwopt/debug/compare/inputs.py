@@ -12,6 +12,7 @@ from hwopt.inputs import random_feeds
 from hwopt.ir.interface import is_static
 from hwopt.nodes import Array
 from hwopt.verify import BATCHES
+from hwopt.wording import said
 
 Shapes = Mapping[str, tuple[int, ...]]
 Runs = Callable[[Mapping[str, Array]], object]
@@ -113,7 +114,7 @@ def _complaint(model: ir.Model, runs: Runs, shapes: Shapes, seed: int) -> str:
     except BadInput:
         raise
     except Exception as error:  # whatever ONNX Runtime throws
-        return one_line(error)
+        return said(error)
     return ""
 
 
@@ -126,8 +127,3 @@ def _refusal(model: ir.Model, given: Shapes, problem: str) -> str:
     return (
         f"no shape that was tried fits the model's free axes: give {asked}, or data with --inputs ({problem})"
     )
-
-
-def one_line(error: Exception) -> str:
-    """What ONNX Runtime says, short enough for a line."""
-    return " ".join(str(error).split())[:200]

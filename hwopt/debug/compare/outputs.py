@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.compare.inputs import Inputs, one_line
+from hwopt.debug.compare.inputs import Inputs
 from hwopt.debug.compare.memory import hand_back
 from hwopt.debug.compare.ports import PortGap, inputs_for, interface_gaps, paired_outputs
 from hwopt.debug.compare.stats import Gap, gap, top1_agreement
@@ -19,6 +19,7 @@ from hwopt.nodes import Array
 from hwopt.runtime import FrugalSession, Session
 from hwopt.trace import Listeners, Progress, emit
 from hwopt.verify import nudged, require_survivable
+from hwopt.wording import said
 
 Item = TypeVar("Item")
 
@@ -76,7 +77,7 @@ def load_session(model: ir.Model, name: str) -> Session:
     try:
         return FrugalSession(model)
     except Exception as error:  # whatever ONNX Runtime throws
-        raise BadInput(f"ONNX Runtime cannot load {name}: {one_line(error)}") from None
+        raise BadInput(f"ONNX Runtime cannot load {name}: {said(error)}") from None
 
 
 def compare_outputs(
@@ -110,7 +111,7 @@ def compare_outputs(
         try:
             actual = session.run(inputs_for(one, two, item.feeds))
         except Exception as error:  # whatever ONNX Runtime throws
-            failure = f"{names[1]} does not run on inputs {number} ({item.shapes}): {one_line(error)}"
+            failure = f"{names[1]} does not run on inputs {number} ({item.shapes}): {said(error)}"
             telling.append(number)
             break
         for name, other in pairs:
@@ -137,9 +138,7 @@ def _reference(
         try:
             outputs = own_copies(session.run(item.feeds))
         except Exception as error:  # whatever ONNX Runtime throws
-            raise BadInput(
-                f"{name} does not run on inputs {number} ({item.shapes}): {one_line(error)}"
-            ) from None
+            raise BadInput(f"{name} does not run on inputs {number} ({item.shapes}): {said(error)}") from None
         yield (
             outputs,
             _noise(session, item.feeds, outputs) if allowed.wants_noise else dict.fromkeys(outputs, 0.0),

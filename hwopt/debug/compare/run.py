@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.debug.compare.inputs import one_line
 from hwopt.debug.compare.memory import hand_back
 from hwopt.debug.compare.pieces import Piece
 from hwopt.nodes import Array
 from hwopt.reads import outer_reads
 from hwopt.runtime import Session
+from hwopt.wording import said
 
 _WORTH_HANDING_BACK = 1 << 20  # bytes
 Values = dict[ir.Value, Array]
@@ -34,7 +34,7 @@ class Runner:
         try:
             self._session = Session(_model_of(model, piece, examples))
         except Exception as error:  # whatever ONNX Runtime throws
-            raise PieceFailed(one_line(error)) from None
+            raise PieceFailed(said(error)) from None
 
     def run(self, known: Mapping[ir.Value, Array]) -> Values:
         """What the piece makes of these values. Raises PieceFailed where it does not run."""
@@ -42,7 +42,7 @@ class Runner:
         try:
             found = self._session.run(feeds)
         except Exception as error:  # whatever ONNX Runtime throws
-            raise PieceFailed(one_line(error)) from None
+            raise PieceFailed(said(error)) from None
         # Copies: as it comes, an output keeps the whole arena of its session alive.
         return {value: np.array(found[str(value.name)]) for value in self._piece.makes}
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from hwopt.debug.dumps.index import Cost, Output
 from hwopt.verify import EXACT_TOLERANCE, OWN_NOISE, Difference, Sample, differences_from, expected_of
+from hwopt.wording import said
 from hwopt.work import Work
 
 
@@ -29,7 +30,7 @@ class Yardstick:
         try:
             found = self.work.before if model is self.work.model else self.work.assess(model)
         except Exception as error:  # a model half way may be more than the cost model takes
-            return Cost(unavailable=_line(error))
+            return Cost(unavailable=said(error))
         return Cost(
             found.latency_us, found.memory.peak_bytes, found.weight_bytes, found.macs, tuple(found.unpriced)
         )
@@ -41,13 +42,9 @@ class Yardstick:
         try:
             return tuple(map(_output, differences_from(self.samples, model)))
         except Exception as error:  # whatever ONNX Runtime objects to
-            return f"does not run in ONNX Runtime on the input's inputs: {_line(error)}"
+            return f"does not run in ONNX Runtime on the input's inputs: {said(error)}"
 
 
 def _output(found: Difference) -> Output:
     limit = EXACT_TOLERANCE + OWN_NOISE * found.noise
     return Output(found.output, found.max_abs, found.max_rel, limit, found.exact)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

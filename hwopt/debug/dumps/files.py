@@ -11,10 +11,10 @@ import onnx_ir as ir
 from hwopt.errors import BadInput, RewriteFailed
 from hwopt.files.scratch import workshop
 from hwopt.ir import model_bytes, save_model
-from hwopt.ir.checker import one_line
 from hwopt.report.jsonable import encode, json_text
 from hwopt.report.write import publish
 from hwopt.shapes import static_shapes
+from hwopt.wording import said
 
 INDEX = "index.json"
 UNWRITABLE = "the model cannot be written"
@@ -94,7 +94,7 @@ def _written(model: ir.Model, path: Path) -> str:
 def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return one_line(Exception(str(error) or type(error).__name__))
+    return said(error)
 
 
 def with_shapes(model: ir.Model) -> ir.Model:

@@ -20,10 +20,11 @@ from hwopt.debug.dumps.diff import Look, changes
 from hwopt.debug.dumps.figures import Yardstick
 from hwopt.debug.dumps.files import UNWRITABLE, file_name, prepared, remove_if_empty, write_dump, write_index
 from hwopt.debug.dumps.index import SCHEMA_VERSION, Cost, Dump, DumpedStep, Ended, Index
-from hwopt.errors import BadInput
+from hwopt.errors import BadInput, reason_of
 from hwopt.repair.marks import fit_of
 from hwopt.trace import REWRITING, Event, Listeners, ModelMade, PassDone, RewriteApplied, StageStarted
 from hwopt.verify import EXACT_TOLERANCE, OWN_NOISE
+from hwopt.wording import shorten
 from hwopt.work import Work
 
 INPUT = "input"
@@ -238,4 +239,4 @@ def dumping(folder: str | Path | None, each: bool, force: bool) -> Iterator[Dump
 
 def _why(error: BaseException) -> tuple[str, str]:
     how = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    return how, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return how, shorten(reason_of(error), 1000)

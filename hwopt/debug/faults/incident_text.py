@@ -9,11 +9,13 @@ import onnx_ir as ir
 
 from hwopt.debug.faults.incident import Incident
 from hwopt.debug.faults.reproduction import Line
-from hwopt.errors import PassFailed, RewriteFailed, reason_of
+from hwopt.errors import HwoptError, PassFailed, RewriteFailed, reason_of
 from hwopt.report.jsonable import Json, JsonObject
 from hwopt.versions import versions
+from hwopt.wording import shorten
 
 SCHEMA_VERSION = 1
+_LONGEST = 4_000  # letters of what went wrong
 
 
 def facts(
@@ -24,7 +26,7 @@ def facts(
     calibration = None if work is None or work.calibration is None else work.calibration.fingerprint
     return {
         "schema_version": SCHEMA_VERSION,
-        "error": one_line(incident.error),
+        "error": _said(incident.error),
         "type": type(incident.error).__name__,
         "stage": incident.stage or None,
         "step": None
@@ -56,7 +58,7 @@ def readme(incident: Incident, written: Sequence[str], line: Line | None) -> str
 
 
 def _paragraphs(incident: Incident, written: Sequence[str], line: Line | None) -> Iterator[str]:
-    yield from ("# What went wrong", "", one_line(incident.error), "")
+    yield from ("# What went wrong", "", _said(incident.error), "")
     if incident.stage:
         yield from (f"It happened in the step '{incident.stage}' of {_who_asked(incident)}", "")
     if line is not None:
@@ -118,10 +120,9 @@ def _inputs(model: ir.Model) -> list[str | None]:
     return [value.name for value in model.graph.inputs]
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, without line breaks; with its class where nobody raised it on purpose."""
-    text = str(error) if hasattr(error, "exit_code") else reason_of(error)
-    return " ".join(text.split())
+def _said(error: Exception) -> str:
+    """What an error says; with its class where nobody raised it on purpose."""
+    return shorten(str(error) if isinstance(error, HwoptError) else reason_of(error), _LONGEST)
 
 
 def _plain(value: object) -> Json:
