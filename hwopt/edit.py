@@ -7,7 +7,8 @@ and the old one goes when nobody reads it any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,12 @@ import onnx_ir as ir
 
 from hwopt.ir.external import EMBEDDED_BYTES, EXTERNAL
 from hwopt.ir.stored import stored_array
-from hwopt.nodes import is_op
+from hwopt.nodes import dims_of, is_op
 
+PIECE = "hwopt.piece"  # in graph.meta: cut out to be priced, written nowhere and run nowhere
 _RESERVED = "hwopt.names"  # in graph.meta, which survives clones
 _KNOWN = "hwopt.known_names"  # in graph.meta while steps are made
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 AttributeValue = int | float | str | Sequence[int] | Sequence[float]
 
 
@@ -50,8 +53,8 @@ class _Known:
     @classmethod
     def of(cls, graph: ir.Graph) -> _Known:
         """A look at every node."""
-        values = [*graph.inputs, *(value for node in graph.all_nodes() for value in node.outputs)]
-        for inner in graph.subgraphs():
+        values = [*graph.inputs, *(value for node in _nodes(graph) for value in node.outputs)]
+        for inner in _inner(graph):
             values += [*inner.inputs, *inner.initializers.values()]
         return cls(graph, Counter(value.name for value in values if value.name), set())
 
@@ -84,6 +87,19 @@ def forget_names(graph: ir.Graph) -> None:
     graph.meta.pop(_KNOWN, None)
 
 
+@contextmanager
+def names_standing(graph: ir.Graph) -> Iterator[None]:
+    """No node's output gets another name inside, so that `fresh_name` looks at the nodes once."""
+    if _known(graph) is not None:
+        yield
+        return
+    know_names(graph)
+    try:
+        yield
+    finally:
+        forget_names(graph)
+
+
 def reserve_names(graph: ir.Graph) -> None:
     """Keeps every name that a value of the graph has now, or a nested graph's, from becoming another's."""
     graph.meta[_RESERVED] = frozenset(_names(graph))
@@ -91,11 +107,30 @@ def reserve_names(graph: ir.Graph) -> None:
 
 def _names(graph: ir.Graph) -> set[str]:
     values = [*graph.inputs, *graph.initializers.values()]
-    for inner in graph.subgraphs():
+    for inner in _inner(graph):
         values += [*inner.inputs, *inner.initializers.values()]
-    for node in graph.all_nodes():
+    for node in _nodes(graph):
         values += node.outputs
     return {value.name for value in values if value.name}
+
+
+def _nodes(graph: ir.Graph) -> Iterable[ir.Node]:
+    """The nodes of a graph and of those inside it."""
+    return graph.all_nodes() if _nests(graph) else graph
+
+
+def _inner(graph: ir.Graph) -> Iterable[ir.Graph]:
+    return graph.subgraphs() if _nests(graph) else ()
+
+
+def _nests(graph: ir.Graph) -> bool:
+    """Whether a node holds a graph: asked first, for onnx_ir's walk through graphs costs much more."""
+    return any(
+        attribute.type in _GRAPHS
+        for node in graph
+        if node.attributes
+        for attribute in node.attributes.data.values()
+    )
 
 
 def add_constant(graph: ir.Graph, array: npt.NDArray[np.generic], hint: str) -> ir.Value:
@@ -107,8 +142,13 @@ def add_constant(graph: ir.Graph, array: npt.NDArray[np.generic], hint: str) -> 
     name = fresh_name(graph, hint)
     contiguous = np.ascontiguousarray(array).reshape(array.shape)
     large = EXTERNAL in graph.meta and array.nbytes > EMBEDDED_BYTES
-    tensor = stored_array(contiguous, name) if large else ir.tensor(contiguous, name=name)
-    value = ir.val(name, const_value=tensor)
+    # Not ir.tensor(): its checks of protocols at run time cost ten times the tensor.
+    return _registered(graph, stored_array(contiguous, name) if large else ir.Tensor(contiguous, name=name))
+
+
+def _registered(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
+    shape = ir.Shape(dims_of(tensor))
+    value = ir.Value(name=tensor.name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)
     graph.register_initializer(value)
     return value
 
@@ -117,9 +157,41 @@ def set_constant(node: ir.Node, index: int, array: npt.NDArray[np.generic]) -> N
     """Gives the node a constant of its own at that input; the old one goes if nobody else reads it."""
     graph = node.graph
     assert isinstance(graph, ir.Graph)
+    _put_constant(node, index, add_constant(graph, array, _hint(node, index)))
+
+
+def set_made(
+    node: ir.Node,
+    index: int,
+    dtype: ir.DataType,
+    dims: Sequence[int],
+    make: Callable[[], npt.NDArray[np.generic]],
+) -> None:
+    """As `set_constant`, of what `make` gives, which has this type and this shape.
+
+    In a cut-out piece, of which shapes are priced and hardly ever numbers, it is made when somebody asks.
+    """
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    if PIECE not in graph.meta:
+        set_constant(node, index, make())
+        return
+    tensor = ir.LazyTensor(
+        lambda: ir.Tensor(np.asarray(make())), dtype, ir.Shape(dims, frozen=True),
+        cache=EXTERNAL not in graph.meta, name=fresh_name(graph, _hint(node, index)),
+    )  # fmt: skip
+    _put_constant(node, index, _registered(graph, tensor))
+
+
+def _hint(node: ir.Node, index: int) -> str:
     old = node.inputs[index] if index < len(node.inputs) else None
-    hint = old.name if old is not None and old.name else f"{node.outputs[0].name}.input{index}"
-    new = add_constant(graph, array, hint)
+    return old.name if old is not None and old.name else f"{node.outputs[0].name}.input{index}"
+
+
+def _put_constant(node: ir.Node, index: int, new: ir.Value) -> None:
+    graph = node.graph
+    assert isinstance(graph, ir.Graph)
+    old = node.inputs[index] if index < len(node.inputs) else None
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, new)

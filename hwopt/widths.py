@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -23,6 +24,7 @@ import onnx_ir as ir
 from hwopt.channels.flood import SEGMENTS
 from hwopt.channels.groups import Blocked, ChannelGroup, groups_of, note_segments, noted_names, resize, whole
 from hwopt.choice import Kind, Parameter, Pass, Risk, Value
+from hwopt.edit import names_standing
 from hwopt.errors import RewriteFailed
 from hwopt.places import has_place, place_of
 
@@ -193,8 +195,12 @@ def width_value(item: Pass, found: NamedGroup, width: int, rewrite: Callable[[ir
 
 def resize_all(groups: Sequence[ChannelGroup], selection: Sequence[int]) -> None:
     """Applies one selection to every part of a group, the last on a common axis first: it moves none."""
-    for group in sorted(groups, key=lambda g: -max((lane.start for lane in g.lanes), default=0)):
-        resize(group, selection)
+    with ExitStack() as standing:
+        for graph in dict.fromkeys(group.graph for group in groups):
+            if graph is not None:
+                standing.enter_context(names_standing(graph))
+        for group in sorted(groups, key=lambda g: -max((lane.start for lane in g.lanes), default=0)):
+            resize(group, selection)
 
 
 def steps(group: ChannelGroup, multiples: Sequence[int]) -> list[int]:

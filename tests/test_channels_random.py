@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.channels.groups import ChannelGroup, groups_of, padded_selection, resize
-from hwopt.edit import set_constant
+from hwopt.edit import PIECE, set_constant
 from hwopt.ir import load_model
 from hwopt.nodes import FloatArray, constant_array
 from hwopt.runtime import run
@@ -67,6 +67,26 @@ def test_channels_that_nobody_needs_can_go(seed: int) -> None:
         silence(twin, sorted(gone))
         resize(group, kept)
     same(changed, model)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_piece_that_is_priced_makes_the_same_numbers_but_only_when_asked(seed: int) -> None:
+    whole, piece = random_net(seed), random_net(seed)
+    piece.graph.meta[PIECE] = True
+    for model in (whole, piece):
+        rng = np.random.default_rng(seed)
+        for number in range(len(resizable(model))):
+            group = resizable(model)[number]
+            resize(group, shuffled(group, rng))
+            group = resizable(model)[number]
+            resize(group, padded_selection(group, group.width + 2 * group.parts))
+    assert list(piece.graph.initializers) == list(whole.graph.initializers)
+    for name, value in whole.graph.initializers.items():
+        later, now = piece.graph.initializers[name], constant_array(value)
+        assert now is not None
+        assert (later.dtype, later.shape) == (value.dtype, value.shape)
+        np.testing.assert_array_equal(constant_array(later), now)
+    assert any(isinstance(v.const_value, ir.LazyTensor) for v in piece.graph.initializers.values())
 
 
 def test_every_group_of_the_shipped_network_can_be_reordered_and_padded() -> None:

@@ -20,8 +20,8 @@ import onnx_ir as ir
 from hwopt.channels.flood import OPEN, SEGMENTS, Cut, Flood, Stop, rank_of, size_of
 from hwopt.channels.rules import RULES
 from hwopt.channels.slots import PADDING, Count, Lane, Slot, select
-from hwopt.edit import set_constant
-from hwopt.nodes import attr_int, constant, constant_array, dims_of, is_op
+from hwopt.edit import PIECE, set_made
+from hwopt.nodes import attr_int, constant, dims_of, is_op
 from hwopt.provenance import note_channels
 from hwopt.repair.marks import Origin, mark_origin, origin_of
 
@@ -48,6 +48,12 @@ class ChannelGroup:
     parts: int = 1
 
     @property
+    def graph(self) -> ir.Graph | None:
+        """What its tensors are in."""
+        graph = self.lanes[0].value.graph if self.lanes else None
+        return graph if isinstance(graph, ir.Graph) else None
+
+    @property
     def values(self) -> tuple[ir.Value, ...]:
         """The tensors that carry the channels."""
         return tuple({id(lane.value): lane.value for lane in self.lanes}.values())
@@ -69,6 +75,8 @@ class Blocked:
 def open_boundary(value: ir.Value) -> None:
     """Declares a graph input or output of a cut-out region as free to change its channels."""
     value.meta[OPEN] = True
+    if value.graph is not None:
+        value.graph.meta[PIECE] = True
 
 
 def channel_group(value: ir.Value) -> ChannelGroup | Blocked:
@@ -199,20 +207,33 @@ def resize(group: ChannelGroup, selection: Sequence[int]) -> None:
     """Rebuilds every constant of the group from a selection of its channels, in place.
 
     selection: for each new channel the old one, or PADDING for a channel that is zero in
-    every weight and bias. Reordering and dropping are possible; Origin marks follow. Raises
-    ValueError where the parts of the group would not stay equal.
+    every weight and bias. Reordering and dropping are possible; Origin marks follow, save in a cut-out
+    piece, which nobody repairs or compares. Raises ValueError where the parts of the group would not
+    stay equal.
     """
     _check_balance(group, selection)
+    piece = group.graph is not None and PIECE in group.graph.meta
     for count in group.counts:
         count.add(len(selection) - group.width)
     for slot in sorted(group.slots, key=lambda slot: -slot.start):
-        array = constant_array(slot.node.inputs[slot.input])
-        assert array is not None
-        set_constant(slot.node, slot.input, slot.taken(array, selection))
-        if slot.input == 1 and (slot.side == "out" or origin_of(slot.node) is not None):
-            _select_origin(slot, array.shape[slot.axis], selection)
-    _note_lanes(group, selection)
+        dims = _retake(slot, selection)
+        if not piece and slot.input == 1 and (slot.side == "out" or origin_of(slot.node) is not None):
+            _select_origin(slot, dims[slot.axis], selection)
+    if not piece:
+        _note_lanes(group, selection)
     _resize_lanes(group, len(selection))
+
+
+def _retake(slot: Slot, selection: Sequence[int]) -> tuple[int, ...]:
+    """Selects the channels of one constant: its shape before."""
+    tensor = constant(slot.node.inputs[slot.input])
+    assert tensor is not None
+    dims = dims_of(tensor)
+    set_made(
+        slot.node, slot.input, tensor.dtype, slot.dims_after(dims, len(selection)),
+        lambda: slot.taken(np.asarray(tensor.numpy()), selection),
+    )  # fmt: skip
+    return dims
 
 
 def _check_balance(group: ChannelGroup, selection: Sequence[int]) -> None:

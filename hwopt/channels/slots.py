@@ -54,6 +54,12 @@ class Slot:
     groups: int = 1
     fill: float = 0.0
 
+    def dims_after(self, dims: Sequence[int], channels: int) -> tuple[int, ...]:
+        """The shape of the constant when the group has that many channels, from its shape now."""
+        new = list(dims)
+        new[self.axis] += (channels - self.width) * self.block // self.groups
+        return tuple(new)
+
     def taken(self, array: Array, selection: Sequence[int]) -> Array:
         """The constant with its channels selected."""
         if self.groups == 1:
