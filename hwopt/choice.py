@@ -65,7 +65,8 @@ class Value:
     strength: how much it takes away (a share, more is harsher), where the values of the pass
         within the choice differ in that alone; None where they do not.
     widths: of every channel group that gets another width, by the id of its own width choice:
-        (channels before, channels after).
+        (channels before, channels after). A value of kind WIDTH or MODEL that says so does nothing else, and
+        whatever value of its pass gives a group that width does the same to the group.
     """
 
     choice: str

@@ -22,6 +22,7 @@ from hwopt.estimate import Estimate, total
 from hwopt.memory import weight_bytes
 from hwopt.partition import Subgraph, partition
 from hwopt.places import has_place, place_of
+from hwopt.pricing.alike import gather_alike, groups_at
 from hwopt.pricing.cells import Cell, Scene, find_cells, joint_values, left_out, make_scene
 from hwopt.pricing.memory import Idle, Live, Share, live_of, shares
 from hwopt.pricing.regions import apply_each, apply_values, cut_out, recorded_shapes
@@ -129,21 +130,59 @@ def draft_table(
         return {(): _draft(groups, scene.model, scene.shapes, share, live=())}
     if not cell.choices:
         return {(): _draft(groups, scene.model, scene.shapes, share)}
-    nodes = [node for group in groups for node in group.nodes]
-    region = cut_out(scene.model, _with_neighbours(scene, nodes), scene.shapes, scene.order)
-    places = frozenset(place_of(node) for node in nodes if has_place(node))
+    region = cut_out(scene.model, _with_neighbours(scene, _nodes_of(groups)), scene.shapes, scene.order)
     joints = list(joint_values(cell.choices))
-    found: dict[int, Draft] = {}
-    for number, changed in apply_each(region, [[v for v in joint if v is not None] for joint in joints]):
-        mine = [node for node in changed.graph if not has_place(node) or place_of(node) in places]
-        with _priceable(region, joints[number]):
-            shapes = recorded_shapes(changed)
-            parts = partition(changed, shapes, scene.target, region=mine)
-            found[number] = _draft(parts.subgraphs, changed, shapes, share)
-    alone = [v for joint, v in _singles(joints) if joint not in found]
+    found = _Tried(scene, groups, share, region).drafts(joints)
+    alone = [v for number, v in _singles(joints) if number not in found]
     _tell_unwritten(region, alone, listeners)
     keys = [tuple(KEEP if value is None else value.name for value in joint) for joint in joints]
     return {key: found[number] for number, key in enumerate(keys) if number in found}
+
+
+class _Tried:
+    """Drafts of the joint values of one cell, each really written into the region."""
+
+    def __init__(self, scene: Scene, groups: Sequence[Subgraph], share: Share, region: ir.Model) -> None:
+        self._target, self._share, self._region = scene.target, share, region
+        self._places = frozenset(place_of(node) for node in _nodes_of(groups) if has_place(node))
+
+    def drafts(self, joints: Sequence[Sequence[Value | None]]) -> dict[int, Draft]:
+        """By the number of the joint value; those that cannot be written are left out.
+
+        Of those that come to the same here one is written, the next where that cannot be.
+        """
+        found: dict[int, Draft] = {}
+        waiting = gather_alike(joints, self._groups())
+        while waiting:
+            leading = [alike[0] for alike in waiting]
+            drafted = self._written(leading, [joints[number] for number in leading])
+            for alike in waiting:
+                if alike[0] in drafted:
+                    found.update(dict.fromkeys(alike, drafted[alike[0]]))
+            waiting = [alike[1:] for alike in waiting if alike[0] not in drafted and len(alike) > 1]
+        return found
+
+    def _groups(self) -> frozenset[str]:
+        own = {node for node in self._region.graph if has_place(node) and place_of(node) in self._places}
+        return groups_at(self._region, own, {*self._share.made, *self._share.read})
+
+    def _written(self, numbers: Sequence[int], joints: Sequence[Sequence[Value | None]]) -> dict[int, Draft]:
+        found: dict[int, Draft] = {}
+        wanted = [[value for value in joint if value is not None] for joint in joints]
+        for at, changed in apply_each(self._region, wanted):
+            with _priceable(self._region, joints[at]):
+                found[numbers[at]] = self._draft(changed)
+        return found
+
+    def _draft(self, changed: ir.Model) -> Draft:
+        mine = [node for node in changed.graph if not has_place(node) or place_of(node) in self._places]
+        shapes = recorded_shapes(changed)
+        parts = partition(changed, shapes, self._target, region=mine)
+        return _draft(parts.subgraphs, changed, shapes, self._share)
+
+
+def _nodes_of(groups: Iterable[Subgraph]) -> list[ir.Node]:
+    return [node for group in groups for node in group.nodes]
 
 
 def _singles(joints: Sequence[Sequence[Value | None]]) -> Iterator[tuple[int, Value]]:
