@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Annotated, NoReturn
 
 import typer
@@ -20,6 +21,7 @@ from typer.main import get_command
 
 from hwopt import __version__
 from hwopt.cli.commands import COMMANDS
+from hwopt.cli.garbage import searched_by_memory
 from hwopt.cli.help import SETTINGS, LazyGroup
 from hwopt.cli.streams import harmless_streams
 from hwopt.cli.usage import usage_text
@@ -90,8 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     With --json it is an object on standard output besides, with what a program wants to know of it.
     """
-    with harmless_streams():
-        return _run(list(sys.argv[1:] if arguments is None else arguments), arguments is None)
+    is_process = arguments is None
+    with harmless_streams(), searched_by_memory() if is_process else nullcontext():
+        return _run(list(sys.argv[1:] if arguments is None else arguments), is_process)
 
 
 def _run(given: list[str], is_process: bool) -> int:
