@@ -68,8 +68,11 @@ def same_tensor(one: ir.TensorProtocol, two: ir.TensorProtocol | None) -> bool:
 def _same_stored(one: StoredTensor, two: StoredTensor) -> bool:
     """Both looked at here, so that nobody has put another file there, and read by the guard's worker."""
     with one.store.opened(), two.store.opened():
-        places = Place(one.store.path, one.start), Place(two.store.path, two.start)
-        return same_bytes(*places, nbytes=one.nbytes)
+        return same_bytes(_in_file(one), _in_file(two), one.nbytes)
+
+
+def _in_file(tensor: StoredTensor) -> Place:
+    return Place(tensor.store.path, tensor.start, tensor.store.identity)
 
 
 def _place(tensor: ir.TensorProtocol) -> object:

@@ -15,6 +15,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from hwopt.guard.client import Serial
+from hwopt.ir.stored import StoredTensor
 from hwopt.nodes import Array
 from hwopt.sessions import THREADS as THREADS
 from hwopt.sessions import Outside, open_session, outside_arrays, session_options
@@ -101,7 +102,8 @@ def _place(tensor: ir.ExternalTensor, name: str) -> Outside | None:
     if tensor.nbytes < _OUTSIDE_FROM or tensor.dtype not in _PLAIN:
         return None
     shape = tuple(int(dim) for dim in tensor.shape.numpy())
-    return Outside(name, str(tensor.path), tensor.dtype.numpy().name, tensor.offset or 0, shape)
+    identity = tensor.store.identity if isinstance(tensor, StoredTensor) else ()
+    return Outside(name, str(tensor.path), tensor.dtype.numpy().name, tensor.offset or 0, shape, identity)
 
 
 class FrugalSession(Session):

@@ -14,19 +14,24 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from hwopt.files.data_file import Identity, unchanged
+
 Array = npt.NDArray[np.generic]  # hwopt.nodes has it too, and takes half a second to import
 THREADS = 2
 
 
 @dataclass(frozen=True)
 class Outside:
-    """A weight that lies in a file. dtype: numpy's name; path: absolute."""
+    """A weight that lies in a file. dtype: numpy's name; path: absolute; identity: of the file as it was
+    looked at (`DataFile`).
+    """
 
     name: str
     path: str
     dtype: str
     offset: int
     shape: tuple[int, ...]
+    identity: Identity = ()
 
     @property
     def nbytes(self) -> int:
@@ -69,5 +74,16 @@ def open_session(
 
 
 def outside_arrays(places: Iterable[Outside]) -> dict[str, Array]:
-    """Weights that lie in files, by name: mapped, and read only where somebody looks."""
-    return {one.name: np.memmap(one.path, np.dtype(one.dtype), "r", one.offset, one.shape) for one in places}
+    """Weights that lie in files, by name: mapped, and read only where somebody looks.
+
+    Raises BadInput where a file is gone, or is not the one any more that was looked at.
+    """
+    return {one.name: _mapped(one) for one in places}
+
+
+def _mapped(place: Outside) -> Array:
+    with (
+        unchanged(place.path, place.identity) as descriptor,
+        open(descriptor, "rb", buffering=0, closefd=False) as file,
+    ):
+        return np.memmap(file, np.dtype(place.dtype), "r", place.offset, place.shape)

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from hwopt.errors import RewriteFailed
 from hwopt.gaps import BATCHES, EXACT_TOLERANCE, OWN_NOISE, Difference, compare, keep_worst, nudged
-from hwopt.guard.client import RUNTIME, Died, NotRun, Run, Serial, out_of_memory, runs
+from hwopt.guard.client import RUNTIME, Died, NotRun, Run, Serial, runs
+from hwopt.guard.endings import out_of_memory
 from hwopt.guard.limits import memory_limit
 from hwopt.inputs import fills, random_feeds
 from hwopt.ir import interface

@@ -23,14 +23,15 @@ from types import TracebackType
 import numpy as np
 
 from hwopt.errors import BadInput
+from hwopt.files.data_file import Identity
 from hwopt.gaps import Difference
-from hwopt.guard.limits import MEMORY, SECONDS, gigabytes, memory_limit, switched_off, time_limit
+from hwopt.guard.endings import ending, out_of_memory
+from hwopt.guard.limits import memory_limit, switched_off, time_limit
 from hwopt.guard.messages import Array, Head, dtype_of, pack, pack_arrays, unpack, unpack_arrays
-from hwopt.oracles.workers import Crash, Result, Timeout, WorkerPool
+from hwopt.oracles.workers import Result, WorkerPool
 from hwopt.sessions import Outside
 
 _JOBS = "hwopt.guard.worker:answer"
-_BAD_INPUT = "BadInput: "
 _PATIENCE_S = 2.0
 _HOURS = 1e6  # seconds; the worker's own clock is the one that counts
 CHECKER, RUNTIME, INFERENCE = "the ONNX checker", "ONNX Runtime", "ONNX shape inference"
@@ -163,10 +164,11 @@ class Stretches:
 
 @dataclass(frozen=True)
 class Place:
-    """Where bytes lie in a file. path: by which another process can open it."""
+    """Where bytes lie in a file. path: by which another process can open it. identity: as of a DataFile."""
 
     path: str
     offset: int
+    identity: Identity = ()
 
 
 def same_bytes(one: Place, two: Place, nbytes: int) -> bool:
@@ -226,14 +228,25 @@ def _greet() -> None:
 def _ask(
     head: Head, blocks: Sequence[bytes | memoryview], size: int, who: str
 ) -> tuple[Head, list[memoryview]]:
-    """The worker's answer. who: whose code it is. Raises Died where there is none."""
-    if switched_off():
-        return _here(head, blocks)
+    """The worker's answer. who: whose code it is.
+
+    Raises Died where there is none, and BadInput where it is hwopt's own refusal.
+    """
+    reply, found = _here(head, blocks) if switched_off() else _there(head, blocks, size, who)
+    if reply.get("ours"):
+        raise BadInput(str(reply["error"]))
+    return reply, found
+
+
+def _there(
+    head: Head, blocks: Sequence[bytes | memoryview], size: int, who: str
+) -> tuple[Head, list[memoryview]]:
+    """The job in the worker."""
     memory, seconds = memory_limit(size), time_limit()
     result = _WORKER.run(pack({**head, "memory": memory, "seconds": seconds}, blocks))
     if isinstance(result, bytes):
         return unpack(result)
-    raise Died(_ending(result, who, memory, seconds))
+    raise Died(ending(result, who, memory, seconds))
 
 
 def _here(head: Head, blocks: Sequence[bytes | memoryview]) -> tuple[Head, list[memoryview]]:
@@ -243,30 +256,6 @@ def _here(head: Head, blocks: Sequence[bytes | memoryview]) -> tuple[Head, list[
     out = list[bytes | memoryview]()
     reply = done(head, [memoryview(block) for block in blocks], out)
     return reply, [memoryview(block) for block in out]
-
-
-def _ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> str:
-    reason = result.reason if isinstance(result, Crash) else ""
-    if isinstance(result, Timeout) or "SIGALRM" in reason:
-        return f"{who} does not finish in {seconds:g} s: if it is only slow, allow more with {SECONDS}="
-    if "SIGKILL" in reason:
-        return out_of_memory(who, memory)
-    if reason.startswith("worker did not start"):
-        return f"{who} runs in a process of its own, and that did not start ({reason}): free some memory"
-    if reason.startswith(_BAD_INPUT):  # there is no folder for temporary files, say
-        raise BadInput(reason.removeprefix(_BAD_INPUT))
-    if not reason.startswith("worker "):
-        raise RuntimeError(f"the guard's worker failed: {reason}")  # its own code, not the model's
-    how = reason.removeprefix("worker was ").removeprefix("worker ")
-    return f"{who} crashes on it ({how}): the file is damaged, or was made to do that; export it again"
-
-
-def out_of_memory(who: str, memory: int) -> str:
-    """What to say where native code wants more memory than it may have."""
-    return (
-        f"{who} needs more than {gigabytes(memory)} for it: if it is honest, allow more with {MEMORY}=, "
-        "or give smaller sizes with --input-shape"
-    )
 
 
 class _Worker:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 import onnx
 import onnxruntime as ort
 
+from hwopt.files.data_file import unchanged
 from hwopt.guard import carried
 from hwopt.guard.messages import Array, Head, pack_arrays, unpack_arrays
 from hwopt.guard.running import failed, outputs_of, places_of
@@ -42,18 +43,18 @@ def infer(head: Head, blocks: Blocks, out: Out) -> Head:
 
 
 def same(head: Head, blocks: Blocks, out: Out) -> Head:
-    """Whether two parts of files, {"path", "offset"} each, hold the same `nbytes` bytes."""
+    """Whether two parts of files, {"path", "offset", "identity"} each, hold the same `nbytes` bytes."""
     one, two = (_part(place, int(str(head["nbytes"]))) for place in (head["one"], head["two"]))
     return {"same": all(a == b for a, b in zip(one, two, strict=True))}
 
 
 def _part(place: object, nbytes: int) -> Iterator[bytes]:
-    """A part of a file, block by block. Raises OSError where it is shorter."""
+    """A part of a file, block by block. Raises OSError where it is shorter, BadInput as `unchanged` does."""
     assert isinstance(place, dict)
-    with open(str(place["path"]), "rb", buffering=0) as file:
+    with unchanged(str(place["path"]), tuple(place["identity"])) as descriptor:
         for start in range(0, nbytes, _BLOCK_BYTES):
             wanted = min(_BLOCK_BYTES, nbytes - start)
-            block = os.pread(file.fileno(), wanted, int(place["offset"]) + start)
+            block = os.pread(descriptor, wanted, int(place["offset"]) + start)
             if len(block) < wanted:
                 raise OSError(f"{place['path']} ends too soon")
             yield block

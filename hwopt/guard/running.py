@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import onnxruntime as ort
 
+from hwopt.errors import BadInput
 from hwopt.guard.messages import Array, Head
 from hwopt.sessions import Outside
 from hwopt.wording import said
@@ -22,10 +23,17 @@ OUT_OF_MEMORY = (
 
 
 def failed(error: BaseException) -> Head:
-    """An error as an answer. memory: whether it is one of memory."""
+    """An error as an answer. memory: whether it is one of memory; ours: whether hwopt said it, not native
+    code: external data that were changed, for one.
+    """
     text = str(error)
     short = isinstance(error, MemoryError) or any(word in text.lower() for word in OUT_OF_MEMORY)
-    return {"error": said(error, _LONGEST), "type": type(error).__name__, "memory": short}
+    return {
+        "error": said(error, _LONGEST),
+        "type": type(error).__name__,
+        "memory": short,
+        "ours": isinstance(error, BadInput),
+    }
 
 
 def outputs_of(session: ort.InferenceSession, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -52,6 +60,6 @@ def flat(values: Iterable[tuple[str, object]]) -> Iterator[tuple[str, Array]]:
 def places_of(described: object) -> list[Outside]:
     assert isinstance(described, list)
     return [
-        Outside(item["name"], item["path"], item["dtype"], item["offset"], tuple(item["shape"]))
+        Outside(**{**item, "shape": tuple(item["shape"]), "identity": tuple(item["identity"])})
         for item in described
     ]

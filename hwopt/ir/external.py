@@ -16,7 +16,8 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput
-from hwopt.ir.stored import DataFile, FileTensor, Reading, bits_of, sampled
+from hwopt.files.data_file import DataFile
+from hwopt.ir.stored import FileTensor, Reading, bits_of, sampled
 
 EXTERNAL = "hwopt.external_data"  # key in graph.meta: some weights came out of files of their own
 EMBEDDED_BYTES = 16 << 10

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import sys
 import tempfile
 import threading
@@ -21,7 +20,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
@@ -30,6 +28,7 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput
+from hwopt.files.data_file import DataFile, Identity
 
 Array = npt.NDArray[np.generic]
 
@@ -47,58 +46,20 @@ class Store(Protocol):
         """A name by which another process can open it, while this one lives."""
         ...
 
+    @property
+    def identity(self) -> Identity:
+        """By which it knows that it has opened the same."""
+        ...
+
     def opened(self) -> AbstractContextManager[int]:
         """A file descriptor to read from."""
         ...
 
 
-@dataclass(frozen=True)
-class DataFile:
-    """A file that was looked at: whoever reads it reads that one or gets BadInput."""
-
-    path: str
-    identity: tuple[int, ...]  # device, inode, size, time of the last change
-    size: int
-
-    @classmethod
-    def at(cls, path: Path) -> DataFile:
-        """A look at a regular file that is no link. Raises OSError where it cannot be opened or is none."""
-        descriptor = _open(str(path))
-        try:
-            found = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path} is no regular file")
-        return cls(os.path.abspath(path), _identity(found), found.st_size)
-
-    @contextmanager
-    def opened(self) -> Iterator[int]:
-        """As Store has it. Raises BadInput where the file is gone, or another one or changed by now."""
-        try:
-            descriptor = _open(self.path)
-        except OSError as error:
-            raise BadInput(f"external data {self.path} cannot be read any more: {error.strerror}") from None
-        try:
-            if _identity(os.fstat(descriptor)) != self.identity:
-                raise BadInput(f"external data {self.path} was changed while it was in use: start again")
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-def _open(path: str) -> int:
-    """Without waiting for whoever may write to a pipe of that name."""
-    flags = ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW")
-    return os.open(path, os.O_RDONLY | sum(getattr(os, name, 0) for name in flags))
-
-
-def _identity(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
 class Segment:
     """A nameless temporary file that tensors are appended to; gone with the last of them."""
+
+    identity: Identity = ()  # nobody else can put another in its place
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

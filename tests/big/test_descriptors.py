@@ -10,7 +10,8 @@ import pytest
 
 from hwopt import weight_sample
 from hwopt.descriptor import WeightDescriptor, _described, describe_array
-from hwopt.ir.stored import DataFile, FileTensor, Reading, fingerprint
+from hwopt.files.data_file import DataFile
+from hwopt.ir.stored import FileTensor, Reading, fingerprint
 from hwopt.nodes import Array
 
 SHAPES = [((600, 40, 3, 3), 0), ((700, 900), 0), ((700, 900), 1), ((90, 500, 3, 3), 1), ((3, 500, 600), 2)]
