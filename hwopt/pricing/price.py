@@ -66,7 +66,7 @@ class Drafts:
         touched: dict[tuple[str, ...], list[dict[tuple[str, ...], Price]]] = defaultdict(list)
         for cell, table in zip(self.cells, self.tables, strict=True):
             ids = tuple(choice.id for choice in cell.choices)
-            touched[ids].append({key: _priced(draft, costs, cost_model) for key, draft in table.items()})
+            touched[ids].append(_priced_table(table, costs, cost_model))
         fixed = [table[()] for table in touched.pop((), [])]
         scopes = [
             Scope(f"cost:{number}", ids, _drop_unpriced(_sum_tables(tables)))
@@ -248,15 +248,23 @@ def _predict(
     drafts: Iterable[Mapping[tuple[str, ...], Draft]], cost_model: Pricer
 ) -> dict[Signature, Estimate]:
     """One batched call for every distinct signature of all tables."""
-    distinct = list(
-        dict.fromkeys(s for table in drafts for draft in table.values() for _, s in draft.runnable)
-    )
+    once = {id(draft): draft for table in drafts for draft in table.values()}
+    distinct = list(dict.fromkeys(s for draft in once.values() for _, s in draft.runnable))
     return dict(zip(distinct, cost_model.predict(distinct), strict=True))
+
+
+def _priced_table(
+    table: Mapping[tuple[str, ...], Draft], costs: Mapping[Signature, Estimate], cost_model: Pricer
+) -> dict[tuple[str, ...], Price]:
+    """A cell's prices. Joint values that come to the same share a draft, which is priced once."""
+    distinct = {id(draft): draft for draft in table.values()}
+    prices = {number: _priced(draft, costs, cost_model) for number, draft in distinct.items()}
+    return {key: prices[id(draft)] for key, draft in table.items()}
 
 
 def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: Pricer) -> Price:
     known = [costs[signature] for _, signature in draft.runnable if cost_model.knows(signature)]
-    guessed = tuple(name for name, signature in draft.runnable if not cost_model.knows(signature))
+    guessed = () if len(known) == len(draft.runnable) else _guessed(draft, cost_model)
     return Price(
         total(known),
         draft.weight_bytes,
@@ -267,10 +275,17 @@ def _priced(draft: Draft, costs: Mapping[Signature, Estimate], cost_model: Price
     )
 
 
+def _guessed(draft: Draft, cost_model: Pricer) -> tuple[str, ...]:
+    return tuple(name for name, signature in draft.runnable if not cost_model.knows(signature))
+
+
 def _sum_tables(tables: Sequence[Mapping[tuple[str, ...], Price]]) -> dict[tuple[str, ...], Price]:
     """Tables over the same choices added up; a joint value must be possible in all of them."""
     common = [key for key in tables[0] if all(key in table for table in tables)]
-    return {key: combine([table[key] for table in tables]) for key in common}
+    priced = {key: [table[key] for table in tables] for key in common}
+    distinct = {tuple(map(id, prices)): prices for prices in priced.values()}
+    sums = {ids: combine(prices) for ids, prices in distinct.items()}
+    return {key: sums[tuple(map(id, prices))] for key, prices in priced.items()}
 
 
 def _drop_unpriced(table: Mapping[tuple[str, ...], Price]) -> dict[tuple[str, ...], Price]:
