@@ -119,6 +119,8 @@ def _head(found: Explanation) -> Iterator[str]:
     if outcome not in ("changed", "unchanged"):
         yield f"no plan keeps the limits: {outcome}"
         outcome = "what follows is said of the closest plan"
+    if found.unproved:
+        outcome += f": no rewrite could be proved: {found.unproved}; give --calib or --allow-unverified"
     yield f"{found.model} on {found.target.name}: {outcome}"
 
 

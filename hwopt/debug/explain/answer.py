@@ -34,7 +34,7 @@ class Explanation:
 
     asked: what was asked for; "" for the list of all choices, which `listed` is. outcome: "changed" or
     "unchanged", as a run would end; else why no plan keeps the limits, and what is said of a plan is said of
-    the closest one.
+    the closest one. unproved: of an unchanged one, why nothing could be held against the input; else "".
     """
 
     tool: Tool
@@ -45,6 +45,7 @@ class Explanation:
     choices: tuple[ChoiceExplained, ...] = ()
     nodes: NodesExplained | None = None
     listed: tuple[ChoiceLine, ...] = ()
+    unproved: str = ""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -75,7 +76,7 @@ def answer(run: Run, asked: str) -> Explanation:
     """What a run says of a choice or a node; of every choice where nothing is asked for."""
     outcome = run.decided.refused or ("unchanged" if run.decided.unchanged else "changed")
     tool = Tool("hwopt", __version__, versions())
-    head = Explanation(tool, run.work.path, target_info(run.work), outcome, asked)
+    head = Explanation(tool, run.work.path, target_info(run.work), outcome, asked, unproved=run.unproved)
     if not asked:
         return replace(head, listed=tuple(line(run, choice) for choice in run.offered.values()))
     book = Book(_wrong, run.offered, node_names(run.work.model))

@@ -99,6 +99,7 @@ def _fold_explained(run: Run, choice: Choice, row: ChoiceRow) -> ChoiceExplained
     """Folds were made before anything was priced."""
     labels = node_labels(run.decided.model)
     summaries = {item.name: item.summary for item in run.work.passes}
+    left_out = Fate.UNPROVED if run.unproved else Fate.PASSED_OVER
     values = []
     for told in row.values:
         value, missing = choice.value(told.name), Missing("folds are priced together")
@@ -115,7 +116,7 @@ def _fold_explained(run: Run, choice: Choice, row: ChoiceRow) -> ChoiceExplained
                 damage=told.damage,
                 alone=missing,
                 on_top=missing,
-                fate=Fate.CHOSEN if told.name == row.chosen else Fate.PASSED_OVER,
+                fate=Fate.CHOSEN if told.name == row.chosen else left_out,
                 reason=made if value is None and row.chosen != KEEP else row.reason,
                 summary="" if value is None else summaries.get(value.pass_name, ""),
                 edits=() if value is None else tuple(labels[p] for p in value.places if p in labels),

@@ -24,6 +24,7 @@ class Fate(StrEnum):
     BREAKS_LIMIT = "breaks a limit"
     TOO_HARMFUL = "too harmful"  # beside what else the plan does to the output
     EXCLUDED = "excluded"  # by what was chosen for another choice
+    UNPROVED = "unproved"  # ONNX Runtime does not run the input, so nothing can be held against it
     PASSED_OVER = "passed over"  # better on the tables, not on the figures that count
     NOT_MEASURED = "not measured"  # it saves too little to look at the output
     IMPOSSIBLE = "impossible"  # it cannot be written or priced here
@@ -100,6 +101,8 @@ def _in_search(quotes: Quotes, name: str) -> Iterator[tuple[Fate, str]]:
     if change >= 0:
         place = "on top of the plan" if quotes.chosen == KEEP else f"in the place of {quotes.chosen}"
         yield Fate.WORSE, f"not {BETTER[run.objective]}: {signed(run, change)} {place}"
+    if run.unproved:
+        yield Fate.UNPROVED, "the input came back: no rewrite could be proved; see --allow-unverified"
     if run.unchanged:
         yield Fate.PASSED_OVER, "the input came back: no plan was better on the figures that count"
     saves = f"would save {amount(run, -change)}"

@@ -9,13 +9,14 @@ from hwopt.choice import Choice, Kind, Risk, Value
 from hwopt.errors import BudgetNotMet
 from hwopt.find import find_choices
 from hwopt.held import Checked
-from hwopt.judge import better, unchanged
+from hwopt.judge import better, unchanged, unproved
 from hwopt.report.decided import Decided, damage_allowed
 from hwopt.scope import Problem
 from hwopt.search.curate import curate
 from hwopt.settle import Settled
 from hwopt.steps import Found, choose, find, price_choices
 from hwopt.trace import Listeners, stage
+from hwopt.verify import expected_of, runs_whole
 from hwopt.work import Work
 
 
@@ -24,13 +25,15 @@ class Run:
     """One run's material and its decision.
 
     offered: every choice with the values of every risk, those that the run could not use among them; folds
-    come first, each as a choice of its own.
+    come first, each as a choice of its own. unproved: why the input would come back unproved, "" where that
+    is not so.
     """
 
     work: Work
     found: Found
     offered: Mapping[str, Choice]
     decided: Decided
+    unproved: str = ""
 
 
 def decide_only(work: Work, listeners: Listeners = ()) -> Run:
@@ -43,12 +46,32 @@ def decide_only(work: Work, listeners: Listeners = ()) -> Run:
     offered = {choice.id: choice for choice in (*_folds(found.folds), *later)}
     with stage(listeners, "search"):
         try:
-            settled = choose(work, found, problem, data, listeners)
+            settled, doubt = _held(work, found, choose(work, found, problem, data, listeners))
         except BudgetNotMet as error:
             return Run(work, found, offered, _refused(work, found, problem, error))
-        if not better(work, settled):
-            settled = unchanged(work, settled, None if work.settings.quantize is None else found.base)
-    return Run(work, found, offered, _settled(work, found, problem, settled))
+    return Run(work, found, offered, _settled(work, found, problem, settled), doubt)
+
+
+def _held(work: Work, found: Found, settled: Settled) -> tuple[Settled, str]:
+    """What comes back of a plan, and why it is the input where nothing can be proved.
+
+    Raises BudgetNotMet where the input that comes back breaks a limit.
+    """
+    if not better(work, settled):
+        return unchanged(work, settled, None if work.settings.quantize is None else found.base), ""
+    doubt = "" if settled.model is work.model else _doubt(work)
+    return (unproved(work, settled, doubt), doubt) if doubt else (settled, "")
+
+
+def _doubt(work: Work) -> str:
+    """Why no result could be held against the input, by runs of the input alone; "" where one could.
+
+    Above what runs whole it is not asked: there only a run of both, stretch by stretch, would tell.
+    """
+    if work.calibration is not None or work.settings.allow_unverified or not runs_whole(work.model):
+        return ""
+    outputs = expected_of(work.model, work.input_shapes, work.settings.seed)
+    return outputs if isinstance(outputs, str) else ""
 
 
 def _folds(folds: Iterable[Value]) -> list[Choice]:
@@ -80,6 +103,7 @@ def _settled(work: Work, found: Found, problem: Problem, settled: Settled) -> De
         limits=settled.limits,
         dropped=settled.decision.dropped,
         unchanged=settled.model is work.model,
+        unproved=settled.unproved,
         damage_allowed=damage_allowed(settled.decision, work.limit),
     )
 
