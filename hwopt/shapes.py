@@ -14,10 +14,8 @@ import onnx_ir as ir
 
 from hwopt.errors import BadInput
 from hwopt.guard.client import NotRun, inferred
-from hwopt.nodes import is_op
+from hwopt.shapes_proto import without_weight_data
 from hwopt.shapes_run import run_for_shapes
-
-_SHAPE_DATA_UP_TO = 1024  # elements; larger constants cannot be shapes, axes or sizes
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def static_shapes(model: ir.Model) -> dict[str, StaticInfo]:
 
     Values whose rank is unknown are absent.
     """
-    proto = ir.to_proto(_without_weight_data(model))
+    proto = without_weight_data(model)
     for info in proto.graph.input:
         for dim in info.type.tensor_type.shape.dim:
             if dim.dim_value < 0:
@@ -150,7 +148,7 @@ def _tensor_names(model: ir.Model) -> Iterator[str]:
 
 
 def _infer_statically(model: ir.Model, bound: Mapping[str, tuple[int, ...]]) -> dict[str, TensorInfo]:
-    proto = ir.to_proto(_without_weight_data(model))
+    proto = without_weight_data(model)
     _bind_proto(proto, bound)
     known: dict[str, TensorInfo] = {}
     for name, info in _inferred(proto).items():
@@ -179,34 +177,12 @@ def _inferred(proto: onnx.ModelProto) -> dict[str, StaticInfo]:
 
 
 def _bind_proto(proto: onnx.ModelProto, bound: Mapping[str, tuple[int, ...]]) -> None:
-    """Writes the sizes into the inputs and forgets recorded shapes, which may be stale or symbolic."""
+    """Writes the sizes into the inputs and forgets those of outputs, which may be stale or symbolic."""
     for info in proto.graph.input:
         if info.name in bound:
             info.type.tensor_type.shape.Clear()
             for size in bound[info.name]:
                 info.type.tensor_type.shape.dim.add(dim_value=size)
-    del proto.graph.value_info[:]
     for info in proto.graph.output:
         if info.type.HasField("tensor_type"):
             info.type.tensor_type.ClearField("shape")
-
-
-def _without_weight_data(model: ir.Model) -> ir.Model:
-    """A copy whose large tensors are only announced: it serialises in a moment."""
-    copy = model.clone()
-    for value in copy.graph.initializers.values():
-        if value.const_value is not None and value.const_value.size > _SHAPE_DATA_UP_TO:
-            value.const_value = _announced(value.const_value, value.name or "")
-    for node in copy.graph:
-        attribute = node.attributes.get("value") if is_op(node, "Constant") else None
-        if attribute is not None and not attribute.is_ref():
-            tensor = attribute.as_tensor()
-            if tensor.size > _SHAPE_DATA_UP_TO:
-                node.attributes.add(ir.AttrTensor("value", _announced(tensor, tensor.name or "")))
-    return copy
-
-
-def _announced(tensor: ir.TensorProtocol, name: str) -> ir.ExternalTensor:
-    return ir.ExternalTensor(
-        "absent", None, None, tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
-    )
