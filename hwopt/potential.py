@@ -84,7 +84,7 @@ def potential(work: Work, listeners: Listeners = ()) -> Potential:
     choices = [found for choice in every if (found := _without(choice, retrain)) is not None]
     learned = Learned(work.cost_model)
     with stage(listeners, "price"):
-        scene = make_scene(canonical.model, work.assess(canonical.model).shapes, work.target)
+        scene = make_scene(canonical.model, work.shapes(canonical.model), work.target)
         alone = priced_alone(scene, choices, learned, listeners)
         joint = draft(scene, promising(choices, alone), listeners).problem(learned)
     with stage(listeners, "search"):

@@ -72,7 +72,7 @@ def _with_retrain(work: Work, found: Found, problem: Problem, listeners: Listene
     lossy = {Risk.LOSSY} if work.calibration is not None else set()
     risks = frozenset({Risk.EXACT, Risk.RETRAIN} | lossy)
     choices, _ = find_choices(found.base, work.passes, work.target, risks, listeners)
-    scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
+    scene = make_scene(found.base, work.shapes(found.base), work.target)
     priced = draft(scene, orders.allowed(choices), listeners).problem(Learned(work.cost_model))
     damage = tuple(scope for scope in problem.scopes if scope.id.startswith("damage:"))
     return orders.restrict(opened(replace(priced, scopes=(*priced.scopes, *damage))))

@@ -82,7 +82,7 @@ def price_choices(work: Work, found: Found, listeners: Listeners = ()) -> tuple[
     Where the oracle can be asked, what it says of the plans that the tables lead to replaces
     the predictions.
     """
-    scene = make_scene(found.base, work.assess(found.base).shapes, work.target)
+    scene = make_scene(found.base, work.shapes(found.base), work.target)
     drafts = draft(scene, found.choices, listeners)
     learned = Learned(work.cost_model)
     data = open_data(work, found, listeners)
@@ -172,7 +172,7 @@ def verify(
     if settled.model is work.model:
         return settled, ()
     sizes = changed_sizes(work.model, settled.model)
-    require_same_interface(with_sizes(work.model, sizes), settled.model, listeners)
+    require_same_interface(with_sizes(work.model, sizes) if sizes else work.model, settled.model, listeners)
     seed = work.settings.seed
     if is_lossy(settled.decision.assignment, found.choices):
         _require_exact_part(work, found, settled, listeners)

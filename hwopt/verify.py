@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import onnx_ir as ir
 
@@ -37,6 +38,7 @@ __all__ = [
     "require_same_interface",
     "require_survivable",
     "runs_whole",
+    "same_message",
 ]
 WHOLE = "whole models, on seeded inputs"
 WHOLE_UP_TO = MAX_FILE_BYTES  # bytes of weights: what one ONNX message holds
@@ -68,6 +70,20 @@ def differences(
 def runs_whole(*models: ir.Model) -> bool:
     """Whether models are light enough to be run as a whole."""
     return all(tensor_bytes(model) <= WHOLE_UP_TO for model in models)
+
+
+def same_message(one: ir.Model, two: ir.Model) -> bool:
+    """Whether ONNX Runtime is given the same bytes for both, so that they cannot but give the same.
+
+    False, too, where some of the weights would be read from files.
+    """
+    return runs_whole(one, two) and (known := _digest(one)) is not None and known == _digest(two)
+
+
+def _digest(model: ir.Model) -> str | None:
+    """Of the whole message, which is not kept: two of them may not fit into memory."""
+    serial = serialised(model)
+    return None if serial.outside else sha256(serial.data).hexdigest()
 
 
 def how_compared(*models: ir.Model) -> str:

@@ -34,6 +34,7 @@ from hwopt.quantize.write import require_opset
 from hwopt.registry import load_target, make_oracle, select_passes
 from hwopt.replay import with_options
 from hwopt.settings import DEFAULT_RANKING, AccuracyLimit, Settings, accuracy_limit
+from hwopt.shapes import TensorInfo, infer_shapes
 from hwopt.stopping import Stop
 from hwopt.target import Target
 from hwopt.verify import require_survivable
@@ -77,6 +78,15 @@ class Work:
     @property
     def input_shapes(self) -> Mapping[str, tuple[int, ...]]:
         return self.settings.input_shapes
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether there is an oracle that is to be asked at all."""
+        return self.settings.refine > 0 and not isinstance(self.oracle, BadInput)
+
+    def shapes(self, model: ir.Model) -> dict[str, TensorInfo]:
+        """Shapes of the model's tensors at this run's input sizes (`hwopt.shapes.infer_shapes`)."""
+        return infer_shapes(model, self.input_shapes)
 
     def assess(self, model: ir.Model) -> Assessment:
         """The model's predicted cost on this run's target."""

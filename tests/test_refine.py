@@ -56,6 +56,14 @@ def test_zero_never_asks(oracle: Counting) -> None:
     assert "--refine 0" in str(result.report.verification)
 
 
+def test_what_cannot_be_asked_about_is_not_made(oracle: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("hwopt.pricing.refine.rewrite", lambda *_: made.append(1))
+    changed = hwopt.optimize(classifier(), target=TARGET, refine=0, dry_run=True)
+    assert changed.plan.steps
+    assert made == []
+
+
 def test_an_analysis_asks_for_as_many_subgraphs_as_it_may(oracle: Counting) -> None:
     report = analyze(classifier(), target=TARGET, refine=2)
     assert oracle.batches == [2]

@@ -8,7 +8,14 @@ import pytest
 
 from hwopt.edit import set_constant
 from hwopt.errors import RewriteFailed
-from hwopt.verify import compare, differences, overflow, require_exact, require_same_interface
+from hwopt.verify import (
+    compare,
+    differences,
+    overflow,
+    require_exact,
+    require_same_interface,
+    same_message,
+)
 from tests.graphs import classifier
 
 
@@ -28,6 +35,15 @@ def test_one_changed_weight_is_found_and_named() -> None:
     found = differences(model, other, {}, seed=0)
     with pytest.raises(RewriteFailed, match="the plan changed output 'y'"):
         require_exact(found, "the plan")
+
+
+def test_a_clone_is_the_same_message_and_another_weight_is_not() -> None:
+    model, other = classifier(), classifier()
+    assert same_message(model, model.clone())
+    weight = other.graph[0].inputs[1].const_value.numpy().copy()  # type: ignore[union-attr]
+    weight[3, 1, 1, 1] = np.nextafter(weight[3, 1, 1, 1], np.float32(1))
+    set_constant(other.graph[0], 1, weight)
+    assert not same_message(model, other)
 
 
 def test_a_renamed_output_breaks_the_interface() -> None:

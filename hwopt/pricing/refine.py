@@ -39,6 +39,8 @@ def refined(
     tables.
     """
     problem = orders.restrict(_with(drafts.problem(learned), damage))
+    if damage is None and not work.may_ask:  # nothing that a plan could teach
+        return problem
     proposal: dict[str, str] | None = {}
     seen: list[dict[str, str]] = []
     for number in range(ROUNDS):
@@ -46,7 +48,9 @@ def refined(
         if proposal is None or proposal in seen or work.stop():
             break
         seen.append(proposal)
-        taught = _learn(work, rewrite(base, chosen_values(drafts.choices, proposal)), learned)
+        taught = work.may_ask and _learn(
+            work, rewrite(base, chosen_values(drafts.choices, proposal)), learned
+        )
         measured = damage is not None and damage.measure_chosen(proposal)
         problem = orders.restrict(_with(drafts.problem(learned), damage))
         if number > 0 and not taught and not measured:

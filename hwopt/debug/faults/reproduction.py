@@ -79,7 +79,7 @@ def _fails(work: Work, plan: Plan, error: Exception) -> bool:
         if steps.lossy:
             return False  # what it does shows only after a repair, which takes long
         if isinstance(error, PassFailed):
-            draft(make_scene(found.base, work.assess(found.base).shapes, work.target), found.choices)
+            draft(make_scene(found.base, work.shapes(found.base), work.target), found.choices)
             return False
         return bool(Objections(work).to(steps.structure(range(len(steps) + 1))))
     except PassFailed as again:
