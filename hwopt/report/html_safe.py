@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import is_dataclass, replace
 from enum import Enum
 from hashlib import sha256
+from operator import is_
 from typing import TypeVar, cast
 
+from hwopt.report.jsonable import field_names
 from hwopt.report.schema import Report
 from hwopt.visible import visible as visible
 
@@ -46,14 +48,19 @@ def _clean(value: Item) -> Item:
 
 
 def _cleaned(value: object) -> object:
+    """What needs no cleaning is given back itself: a report of a large model is mostly that."""
     if isinstance(value, Enum):
         return value
     if isinstance(value, str):
-        return bounded(visible(value))
+        plain = len(value) <= _WORD and value.isascii() and value.isprintable()
+        return value if plain else bounded(visible(value))
     if isinstance(value, Mapping):
         return {_cleaned(key): _cleaned(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return tuple(map(_cleaned, value))
+        found = tuple(map(_cleaned, value))
+        return value if all(map(is_, found, value)) else found
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{item.name: _cleaned(getattr(value, item.name)) for item in fields(value)})
+        parts = {name: getattr(value, name) for name in field_names(type(value))}
+        cleaned = {name: _cleaned(part) for name, part in parts.items()}
+        return value if all(cleaned[name] is parts[name] for name in parts) else replace(value, **cleaned)
     return value

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from numbers import Integral, Real
 
 from hwopt.estimate import Estimate
@@ -38,6 +39,10 @@ def encode(value: object) -> Json:
 
     Raises TypeError for anything that has no JSON form.
     """
+    if type(value) is float:  # first what there is most of: to ask for a kind of number takes long
+        return rounded(value)
+    if type(value) is int:
+        return value
     if isinstance(value, Enum):
         return encode(value.value)
     if value is None or isinstance(value, str | bool):
@@ -53,8 +58,14 @@ def encode(value: object) -> Json:
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {item.name.rstrip("_"): encode(getattr(value, item.name)) for item in fields(value)}
+        return {name.rstrip("_"): encode(getattr(value, name)) for name in field_names(type(value))}
     raise TypeError(f"{type(value).__name__} has no place in a report")
+
+
+@cache
+def field_names(kind: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields, in their order."""
+    return tuple(item.name for item in fields(kind))
 
 
 def rounded(value: float) -> float | int | None:

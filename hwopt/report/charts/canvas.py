@@ -51,6 +51,7 @@ class Ink(StrEnum):
         return f"--ink-{self.name.lower().replace('_', '-')}"
 
 
+_MARK = re.compile(r'<g id="(mark-\d+)">')
 _METADATA = re.compile(r"<metadata>.*?</metadata>\s*", re.DOTALL)
 _STYLES = re.compile(r"<defs>\s*<style.*?</style>\s*</defs>\s*", re.DOTALL)
 _NAMES = re.compile(
@@ -141,15 +142,18 @@ def shortened(name: str, letters: int) -> str:
     return f"{name[:head]}…{name[len(name) - (letters - 1 - head) :]}"
 
 
+def _mark(tip: str) -> str:
+    """The beginning of a group that has a text."""
+    said = html.escape(tip)
+    return f'<g class="mark" role="img" aria-label="{said}"><title>{said}</title>'
+
+
 def _for_page(svg: str, title: str, tips: Mapping[str, str], width: Width) -> str:
     """The `svg` element alone: variables for colours, tips on marks, no size and no style of its own."""
     text = svg[svg.index("<svg") :]
     for ink in Ink:
         text = text.replace(ink.value, f"var({ink.variable})")
-    for name, tip in tips.items():
-        said = html.escape(tip)
-        mark = f'<g class="mark" role="img" aria-label="{said}"><title>{said}</title>'
-        text = text.replace(f'<g id="{name}">', mark)
+    text = _MARK.sub(lambda found: _mark(tips[found[1]]) if found[1] in tips else found[0], text)
     for pattern in (_METADATA, _STYLES, _NAMES, _FONTS):
         text = pattern.sub("", text)
     text = _SIZE.sub("", text, count=2)

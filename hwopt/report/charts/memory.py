@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hwopt.report import words
 from hwopt.report.charts.canvas import Canvas, Ink, Width, canvas, shortened
 from hwopt.report.schema import Costs, Hardware, Missing, Report, SubgraphRow
@@ -10,6 +12,7 @@ _HEIGHT = 190
 _NAMED = 3
 _LETTERS = {Width.WIDE: 40, Width.NARROW: 20}
 _COLUMNS = 300  # steps up to which each has a column of its own
+_STEPS = {Width.WIDE: 1600, Width.NARROW: 600}  # columns, two to a pixel: more of them nobody sees
 _ROOM = 1.6  # for what the peak is made of, above it
 _NEAR = 1.6  # a capacity up to so many times the peak is worth a line
 
@@ -24,15 +27,16 @@ def memory_chart(report: Report, width: Width) -> str:
         sides.append(("after", Ink.AFTER, report.subgraphs.after, after))
     most = max((_bytes(row) for _, _, rows, _ in sides for row in rows), default=0.0)
     scale, unit = (1e6, "MB") if most >= 1e6 else (1e3, "KB")
+    together = max(1, *(-(-len(rows) // _STEPS[width]) for _, _, rows, _ in sides))
     with canvas(width, 40 + _HEIGHT * len(sides), len(sides)) as chart:
         for axes, (name, ink, rows, costs) in zip(chart.panels, sides, strict=True):
             part = chart.on(axes)
-            _area(part, rows, ink, scale, name)
+            _area(part, rows, ink, scale, name, together)
             _peak(part, costs, rows, scale, name, width)
             _capacity(part, report.target.hardware, most, scale)
             axes.set_ylim(0, _ROOM * most / scale)
             axes.set_ylabel(f"{unit} alive, {name}")
-        chart.panels[-1].set_xlabel("step of the schedule")
+        chart.panels[-1].set_xlabel(_steps_in_words(together))
         return chart.svg("Memory over the schedule, before and after, with the step that needs most")
 
 
@@ -40,10 +44,11 @@ def _bytes(row: SubgraphRow) -> float:
     return 0.0 if isinstance(row.peak_bytes, Missing) else row.peak_bytes.value
 
 
-def _area(chart: Canvas, rows: tuple[SubgraphRow, ...], ink: Ink, scale: float, name: str) -> None:
+def _area(
+    chart: Canvas, rows: tuple[SubgraphRow, ...], ink: Ink, scale: float, name: str, together: int
+) -> None:
     """An area; of one column per step, so that each can be pointed at, where these are not too many."""
-    heights = [_bytes(row) / scale for row in rows]
-    edges = [step - 0.5 for step in range(len(rows) + 1)]
+    heights, edges = thinned([_bytes(row) / scale for row in rows], together)
     if len(rows) > _COLUMNS:
         chart.axes.stairs(heights, edges, fill=True, color=ink.value, alpha=0.55, linewidth=0)
     else:
@@ -55,6 +60,18 @@ def _area(chart: Canvas, rows: tuple[SubgraphRow, ...], ink: Ink, scale: float, 
     chart.axes.stairs(heights, edges, color=ink.value, linewidth=1.4)
     chart.axes.grid(axis="y")
     chart.axes.margins(x=0.01)
+
+
+def thinned(heights: Sequence[float], together: int) -> tuple[list[float], list[float]]:
+    """Columns of so many neighbours each, as high as the largest of them, and the columns' edges."""
+    starts = range(0, len(heights), together)
+    edges = [start - 0.5 for start in (*starts, len(heights))]
+    return [max(heights[start : start + together]) for start in starts], edges
+
+
+def _steps_in_words(together: int) -> str:
+    """What the axis counts. together: steps that share a column."""
+    return "step of the schedule" + (f", the most of every {together}" if together > 1 else "")
 
 
 def _peak(

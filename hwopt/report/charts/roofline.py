@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.collections import PathCollection
+from matplotlib.markers import MarkerStyle
+from matplotlib.transforms import IdentityTransform
 
 from hwopt.report import words
 from hwopt.report.charts.canvas import Canvas, Ink, Width, canvas
@@ -13,6 +16,7 @@ from hwopt.report.charts.pairs import latency
 from hwopt.report.schema import Hardware, MemoryLevel, Missing, Report, SubgraphRow
 
 _MOST = 200  # dots of one side
+_CIRCLE = MarkerStyle("o").get_path().transformed(MarkerStyle("o").get_transform())
 _LARGEST = 420.0  # area of the dot of a subgraph that takes all the time, in square pixels
 
 
@@ -86,10 +90,12 @@ def _roofs(chart: Canvas, hardware: Hardware, intensities: list[float]) -> None:
 def _dot(chart: Canvas, row: SubgraphRow, hardware: Hardware, side: str, share: float) -> None:
     ink, bound = BOUNDS[row.bound]
     attained = row.macs / latency(row)
-    dot = chart.axes.scatter(
-        _intensity(row, hardware), _giga(attained), s=max(_LARGEST * share, 14.0), edgecolors=ink.value,
-        facecolors="none" if side == "before" else ink.value, alpha=0.85, linewidths=1.4,
+    dot = PathCollection(
+        (_CIRCLE,), [max(_LARGEST * share, 14.0)], edgecolors=ink.value, alpha=0.85, linewidths=1.4,
+        facecolors="none" if side == "before" else ink.value, offset_transform=chart.axes.transData,
+        offsets=[(_intensity(row, hardware), _giga(attained))], transform=IdentityTransform(),
     )  # fmt: skip
+    chart.axes.add_collection(dot)  # `Axes.scatter` takes longer to read its arguments than to draw
     what = f"{side}: {row.nodes[0]} ({row.kind}), {words.latency(row.latency_us)}"
     chart.tip(dot, f"{what}, {100 * share:.1f}% of the time, {_giga(attained):.3g} GMAC/s, bound by {bound}")
 
