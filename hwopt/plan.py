@@ -13,6 +13,7 @@ from hwopt.errors import BadInput
 from hwopt.files.untrusted import Data, read_json, shorten
 
 SCHEMA_VERSION = 1
+_NAME_ONE = "name the OUT.plan.json that hwopt optimize has written"
 LARGEST_FILE = 16_000_000  # bytes: a hundred thousand steps
 
 
@@ -72,14 +73,14 @@ def read_plan(path: Path) -> Plan:
     if not isinstance(table, dict):
         raise BadInput(f"plan {path} is not a JSON object")
     if "steps" not in table and "schema_version" not in table:
-        raise BadInput(f"{path} is no plan: name the OUT.plan.json that hwopt optimize has written")
+        raise BadInput(f"{path} is no plan: {_NAME_ONE}")
     version = table.get("schema_version")
     if isinstance(version, bool) or version != SCHEMA_VERSION:
         raise BadInput(f"plan {path} has schema_version {_told(version)}, this hwopt reads {SCHEMA_VERSION}")
     try:
         return _parse(table)
     except KeyError as error:
-        raise BadInput(f"plan {path} lacks the key {error}") from None
+        raise BadInput(f"plan {path} lacks the key {error}: {_NAME_ONE}") from None
     except ValueError as error:
         raise BadInput(f"plan {path}: {error}") from None
 

@@ -24,9 +24,15 @@ def check_plan(plan: Plan, model_sha256: str, target: Target, fingerprint: str |
             "same network exported anew, its ids still hold: write "
             f'"model_sha256": "{model_sha256}" into the plan, or give its steps as [pin] in a --hints file'
         )
-    if plan.target != target.name or plan.target_config != target.config_hash:
+    if plan.target != target.name:
         raise BadInput(
-            f"the plan is for target {plan.target} as it was then: hardware, fusion or oracle differ now"
+            f"the plan is for target {shorten(plan.target)}, this run for {target.name}: name that "
+            "target, or give the plan's steps as [pin] in a --hints file"
+        )
+    if plan.target_config != target.config_hash:
+        raise BadInput(
+            f"the plan is for target {plan.target} as it was then: hardware, fusion or oracle differ now; "
+            "optimise again"
         )
     pin = None if target.cost_model is None else target.cost_model.sha256
     if plan.cost_model_sha256 != pin:

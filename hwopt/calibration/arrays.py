@@ -15,6 +15,7 @@ from hwopt.errors import BadInput
 from hwopt.files.scratch import temporary_folder
 from hwopt.mapped import taken
 from hwopt.nodes import Array
+from hwopt.wording import said
 
 MAPPED_BYTES = 256 << 20  # larger .npz files are unpacked into a temporary folder, never held in memory
 
@@ -77,7 +78,9 @@ def read_arrays(path: Path, inputs: Sequence[str]) -> tuple[dict[str, Array], Te
     except BadInput:
         raise
     except Exception as error:  # numpy raises whatever its zip and header readers raise
-        raise BadInput(f"{path}: cannot be read as a NumPy file: {error}") from error
+        raise BadInput(
+            f"{path}: cannot be read as a NumPy file: {said(error)}; save plain numbers anew with numpy.savez"
+        ) from error
 
 
 def _unpacked(path: Path) -> tuple[dict[str, Array], TemporaryDirectory[str]]:

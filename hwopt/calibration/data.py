@@ -167,7 +167,8 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
     missing = [name for name in names if name not in arrays]
     if missing:
         raise BadInput(
-            f"{path}: no array for input {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'none'}"
+            f"{path}: no array for input {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'none'}: name "
+            "each array after its input, as in numpy.savez(file, NAME=array)"
         )
     used = {name: arrays[name] for name in names}
     if any(array.ndim == 0 or len(array) != len(used[names[0]]) for array in used.values()):
@@ -231,7 +232,8 @@ def check_shapes(where: str, model: ir.Model, feeds: Mapping[str, Array]) -> Non
             )
         if value.dtype is not None and array.dtype != value.dtype.numpy():
             raise BadInput(
-                f"{where}: input {value.name!r} takes {value.dtype.numpy()}, the samples are {array.dtype}"
+                f"{where}: input {value.name!r} takes {value.dtype.numpy()}, the samples are {array.dtype}: "
+                f"convert them with .astype('{value.dtype.numpy()}')"
             )
         if value.shape is not None and len(value.shape) == 0:
             raise BadInput(

@@ -142,4 +142,6 @@ def unpacked(data: bytes, largest: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
     return "nested beyond all bounds" if isinstance(error, RecursionError) else shorten(str(error))

@@ -7,6 +7,7 @@ from hwopt.guard.limits import MEMORY, SECONDS, gigabytes
 from hwopt.oracles.workers import Crash, Timeout
 
 _BAD_INPUT = "BadInput: "
+_MORE, _LONGER = 16, 3600  # gigabytes and seconds that a message gives as an example
 
 
 def ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> str:
@@ -16,7 +17,9 @@ def ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> st
     """
     reason = result.reason if isinstance(result, Crash) else ""
     if isinstance(result, Timeout) or "SIGALRM" in reason:
-        return f"{who} does not finish in {seconds:g} s: if it is only slow, allow more with {SECONDS}="
+        return (
+            f"{who} does not finish in {seconds:g} s: if it is only slow, allow more with {SECONDS}={_LONGER}"
+        )
     if "SIGKILL" in reason:
         return out_of_memory(who, memory)
     if reason.startswith("worker did not start"):
@@ -32,6 +35,6 @@ def ending(result: Crash | Timeout, who: str, memory: int, seconds: float) -> st
 def out_of_memory(who: str, memory: int) -> str:
     """What to say where native code wants more memory than it may have."""
     return (
-        f"{who} needs more than {gigabytes(memory)} for it: if it is honest, allow more with {MEMORY}=, "
-        "or give smaller sizes with --input-shape"
+        f"{who} needs more than {gigabytes(memory)} for it: where you trust the file, allow more with "
+        f"{MEMORY}={_MORE}G, or give smaller sizes with --input-shape"
     )

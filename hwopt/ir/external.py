@@ -113,7 +113,8 @@ class ExternalData:
         if offset + length > file.size:
             raise BadInput(
                 f"tensor '{tensor.name}': external data {file.path} is too short: "
-                f"{length} bytes expected at {offset}, {max(file.size - offset, 0)} found"
+                f"{length} bytes expected at {offset}, {max(file.size - offset, 0)} found; copy it again, or "
+                "export model and data together"
             )
         self._claim(location, length, file)
         return file, offset, length
@@ -198,6 +199,8 @@ def _inside(location: str, folder: Path, name: str) -> Path:
         raise BadInput(f"tensor '{name}': external data '{location!r}' is no file name: {error}") from None
     if not resolved.is_relative_to(folder.resolve()):
         raise BadInput(f"tensor '{name}': external data '{location}' is a link out of the model's folder")
+    if resolved.exists() and not resolved.is_file():
+        raise BadInput(f"tensor '{name}': external data {path} is no regular file: put the data in its place")
     if not resolved.is_file():
         raise BadInput(f"tensor '{name}': external data file {path} is missing: put it beside the model")
     return resolved

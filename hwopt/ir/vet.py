@@ -103,5 +103,5 @@ def _check_declared(info: onnx.ValueInfoProto) -> None:
     if bytes_of(count, known) > LARGEST_VALUE_BYTES and 0 not in dims:
         raise Unsound(
             f"{shown(info.name)} is declared with {bytes_of(count, known):,} bytes: "
-            f"values of up to {LARGEST_VALUE_BYTES:,} are worked on"
+            f"values of up to {LARGEST_VALUE_BYTES:,} bytes are worked on"
         )

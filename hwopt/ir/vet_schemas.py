@@ -47,7 +47,9 @@ def check_schema(node: onnx.NodeProto, versions: Versions, functions: Collection
     """
     domain = domain_of(node.domain)
     if domain == "" and domain not in versions:
-        raise Unsound(f"{title(node)} is a standard operator, and the model says of no version of these")
+        raise Unsound(
+            f"{title(node)} is a standard operator, and the model names no opset for these: export it again"
+        )
     rules = None if key_of(node) in functions else _rules(node.op_type, versions.get(domain, 0), domain)
     if rules is None:
         return
@@ -67,7 +69,7 @@ def _check_attributes(node: onnx.NodeProto, rules: _Rules) -> None:
     for attribute in node.attribute:
         name, known = attribute.name, rules.types.get(attribute.name)
         if known is None and not name.startswith("__"):  # ONNX Runtime writes such, everybody lets them pass
-            raise Unsound(f"{title(node)} has the attribute {shown(name)}, which the operator lacks")
+            raise Unsound(f"{title(node)} has the attribute {shown(name)}, which the operator does not have")
         if known is not None and not attribute.ref_attr_name and attribute.type != known:
             raise Unsound(f"the attribute {shown(name)} of {title(node)} is of the wrong type")
         if known is not None and not all(_is_text(text) for text in (attribute.s, *attribute.strings)):

@@ -19,6 +19,7 @@ from hwopt.report.jsonable import Json, JsonObject
 from hwopt.report.schema import SCHEMA_VERSION, Report
 
 LARGEST_FILE = 256_000_000  # bytes: a report of twenty thousand subgraphs has thirty million
+_NAME_ONE = "name the OUT.report.json that hwopt optimize has written"
 _KEYWORD = "pass"  # the key of the file that no Python name can be
 
 
@@ -26,7 +27,7 @@ def read_report(path: Path) -> Report:
     """Reads a report. Raises BadInput where the file is none, or one of another schema version."""
     table = read_json(path, "report", LARGEST_FILE)
     if not isinstance(table, dict) or "schema_version" not in table:
-        raise BadInput(f"{path} is no report: name the OUT.report.json that hwopt optimize has written")
+        raise BadInput(f"{path} is no report: {_NAME_ONE}")
     if table["schema_version"] != SCHEMA_VERSION:
         version = shorten(str(table["schema_version"]))
         raise BadInput(f"report {path} has schema_version {version}, this hwopt reads {SCHEMA_VERSION}")
@@ -34,8 +35,10 @@ def read_report(path: Path) -> Report:
         report = from_json(table)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"report {path}: {shorten(where)}: {shorten(first['msg'])}") from None
+        where = shorten(".".join(str(part) for part in first["loc"]))
+        lacks = first["type"] == "missing"
+        what = f"it lacks the key '{where}': {_NAME_ONE}" if lacks else f"{where}: {shorten(first['msg'])}"
+        raise BadInput(f"report {path}: {what}") from None
     if wrong := incoherence(report):
         raise BadInput(f"report {path}: {shorten(wrong)}")
     return report

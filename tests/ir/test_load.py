@@ -152,3 +152,20 @@ def test_unknown_operators_are_accepted_and_noted(tmp_path: Path) -> None:
     path.write_bytes(onnx.parser.parse_model(text.format(ir=8, opset=13, extra="")).SerializeToString())
     model = load_model(path)
     assert "NoSuchOperator" in model.clone().graph.meta["hwopt.check_failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.onnx", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "git lfs pull"),
+        ("m.onnx", b"\n <!DOCTYPE html><html>Sign in</html>", "is a web page"),
+        ("m.onnx", b"\x93NUMPY\x01\x00v\x00{}", "holds arrays, not a model"),
+        ("m.npz", b"PK\x03\x04" + b"\0" * 60, "given with --calib"),
+    ],
+)
+def test_what_was_fetched_in_the_place_of_a_model(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=message):
+        load_model(tmp_path / name)
