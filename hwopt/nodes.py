@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ TRAINED = "hwopt.trained"  # on a weight that training, as the file describes it
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
     """Whether the node is one of these operators of the standard ONNX domain."""
-    return node is not None and node.domain in ONNX_DOMAINS and node.op_type in op_types
+    return node is not None and node.op_type in op_types and node.domain in ONNX_DOMAINS
 
 
 def label(node: ir.Node) -> str:
@@ -68,20 +69,20 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     if value.is_initializer():
         return None if TRAINED in value.meta else value.const_value
     producer = value.producer()
-    if is_op(producer, "Constant"):
-        assert producer is not None
-        attribute = producer.attributes.get("value")
-        if attribute is None:
-            return _scalar_constant(producer)
-        # Not as_tensor(): its check of the protocol at run time costs a hundred times the read.
-        tensor: ir.TensorProtocol = attribute.value
-        return tensor
-    return None
+    if producer is None or not is_op(producer, "Constant"):
+        return None
+    attribute = producer.attributes.get("value")
+    if attribute is None:
+        return _scalar_constant(producer)
+    # Not as_tensor(): its check of the protocol at run time costs a hundred times the read.
+    tensor: ir.TensorProtocol = attribute.value
+    return tensor
 
 
 def dims_of(tensor: ir.TensorProtocol) -> tuple[int, ...]:
     """The shape of a constant as plain integers."""
-    return tuple(tensor.shape.numpy())
+    # Not shape.numpy(): it asks of every size whether it is a number, which a tensor's sizes always are.
+    return cast("tuple[int, ...]", tuple(tensor.shape.dims))
 
 
 def _scalar_constant(node: ir.Node) -> ir.TensorProtocol | None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
-from hwopt.edit import set_attribute, set_constant
+from hwopt.edit import set_attribute, set_made
 from hwopt.errors import RewriteFailed
 from hwopt.nodes import Conv, FloatArray, as_conv, attr_int, is_op, label
 from hwopt.places import node_at, place_of
@@ -66,7 +66,8 @@ def make_dense(model: ir.Model, place: str) -> None:
     conv = as_conv(node_at(model, place))
     if conv is None:
         raise RewriteFailed(f"no convolution with constant weights at {place}")
-    set_constant(conv.node, 1, dense_weight(conv))
+    dims = (conv.out_channels, conv.in_channels, *conv.kernel)
+    set_made(conv.node, 1, ir.DataType.FLOAT, dims, partial(dense_weight, conv))
     set_attribute(conv.node, "group", 1)
 
 

@@ -6,6 +6,7 @@ flood is cut there and started again with each part.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import lcm
@@ -51,14 +52,14 @@ class Flood:
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     parts: int = 1
     stop: Stop | None = None
-    _pending: list[Lane] = field(default_factory=list)
+    _pending: deque[Lane] = field(default_factory=deque)
     _of: dict[int, list[Lane]] = field(default_factory=dict)
 
     def run(self, lane: Lane) -> Flood:
         """Spread from a lane until nothing new is reached. Raises Cut."""
-        self._guarded(lambda: self.reach(lane))
+        self.reach(lane)
         while self._pending:
-            self._spread(self._pending.pop(0))
+            self._spread(self._pending.popleft())
         return self
 
     def reach(self, lane: Lane) -> None:
@@ -77,13 +78,13 @@ class Flood:
         self._cut_at_open_end(lane)
         producer = value.producer()
         if producer is not None:
-            self._guarded(lambda: self._visit(producer, lane, OUTPUT))
+            self._visit(producer, lane, OUTPUT)
         elif not value.meta.get(OPEN):
             self._refuse(Stop(str(value.name), "its channels are those of a graph input"))
         if value.is_graph_output() and not value.meta.get(OPEN):
             self._refuse(Stop(str(value.name), "its channels are those of a graph output"))
         for use in value.uses():
-            self._guarded(lambda node=use.node, index=use.idx: self._visit(node, lane, index))  # type: ignore[misc]
+            self._visit(use.node, lane, use.idx)
 
     def _cut_at_open_end(self, lane: Lane) -> None:
         """A cut-out region does not show where a tensor is split outside: a note on it does."""
@@ -93,16 +94,16 @@ class Flood:
             if lane.start < position < lane.start + self.width:
                 raise Cut(position - lane.start)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Stop as stop:
-            self._refuse(stop)
-
     def _refuse(self, stop: Stop) -> None:
         self.stop = self.stop or stop
 
     def _visit(self, node: ir.Node, lane: Lane, index: int) -> None:
+        try:
+            self._follow(node, lane, index)
+        except Stop as stop:
+            self._refuse(stop)
+
+    def _follow(self, node: ir.Node, lane: Lane, index: int) -> None:
         self.nodes[node] = None
         rule = self.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None:
