@@ -40,10 +40,10 @@ def test_full_searches_wait_until_memory_has_grown(seen: list[int]) -> None:
 def test_the_more_is_needed_the_more_it_may_grow(seen: list[int]) -> None:
     seen.append(1000 * MIB)
     with searched_by_memory():
-        seen.append(1200 * MIB)
+        seen.append(1450 * MIB)
         gc.collect(1)
         assert gc.get_threshold()[2] > 1e6
-        seen.append(1251 * MIB)
+        seen.append(1501 * MIB)
         gc.collect(1)
         assert gc.get_threshold()[2] < 1e3
 

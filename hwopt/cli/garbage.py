@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _STEP_BYTES = 64 * 2**20  # a full search finds hardly more than that in a small run
-_STEP_SHARE = 0.25  # of what was needed so far
+_STEP_SHARE = 0.5  # of what was needed so far
 _OLDEST = 2  # the generation of everything that has outlived two searches
 _NEVER = 2**30
 _STATUS = Path("/proc/self/status")
