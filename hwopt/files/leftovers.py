@@ -196,6 +196,12 @@ def mark_done(stage: Path) -> None:
     os.replace(stage / JOURNAL, stage / DONE)
 
 
+def flush_file(path: Path) -> None:
+    """Puts a file's bytes on disk: before it gets its name, so that a crash leaves no half of it there."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def flush_folder(folder: Path) -> None:
     """What was renamed in a folder outlives a power cut, where the system can be told so."""
     with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-from hwopt.files.leftovers import OLD, Entry, flush_folder, mark_done, undo, write_journal
+from hwopt.files.leftovers import OLD, Entry, flush_file, flush_folder, mark_done, undo, write_journal
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -34,8 +34,7 @@ def publish_together(stage: Path, names: Sequence[str], replaced: Sequence[str])
 def _publish(stage: Path, names: Sequence[str], replaced: Sequence[str]) -> None:
     out = stage.parent
     for name in names:
-        with (stage / name).open("rb+") as file:
-            os.fsync(file.fileno())
+        flush_file(stage / name)
     (stage / OLD).mkdir(exist_ok=True)
     gone = [name for name in replaced if name not in names]
     write_journal(stage, [*(_nothing(name) for name in gone), *(Entry.of(stage / name) for name in names)])

@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from hwopt.errors import BadInput, RewriteFailed
+from hwopt.files.leftovers import flush_file
 from hwopt.files.scratch import workshop
 from hwopt.ir.checker import CHECK_FAILED, check_file
 from hwopt.ir.external import EXTERNAL
@@ -114,8 +115,7 @@ def _check(model: ir.Model, draft: Path, path: Path) -> str | None:
 
 def _publish(draft: Path, path: Path) -> None:
     """Flushes the file to disk, then gives it its name."""
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
+    flush_file(draft)
     if path.exists():
         shutil.copymode(path, draft)
     os.replace(draft, path)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hwopt.errors import BadInput
+from hwopt.files.leftovers import flush_file
 from hwopt.files.publication import publish_together
 from hwopt.files.scratch import alone_in, claim
 from hwopt.report.html import to_html
@@ -152,6 +153,5 @@ def not_written(path: Path, error: OSError) -> BadInput:
 
 def publish(draft: Path, path: Path) -> None:
     """Flushes to disk first, so that a crash leaves the old file or the whole new one."""
-    with draft.open("rb+") as file:
-        os.fsync(file.fileno())
+    flush_file(draft)
     os.replace(draft, path)
