@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hwopt.activations import Activation, Match, following_activation
+from hwopt.channels.groups import hand_on_boundary
 from hwopt.choice import Kind, Pass, Risk, Skip, Stage, Value
 from hwopt.describe import target_op
 from hwopt.edit import AttributeValue, add_constant, fresh_name, insert_node, remove_nodes
@@ -181,7 +182,7 @@ def _match_at(model: ir.Model, place: str) -> tuple[ir.Value, Match]:
 
 
 def _replace(model: ir.Model, source: ir.Value, found: Match, name: str) -> None:
-    """One node for the match's nodes; the result keeps its name."""
+    """One node for the match's nodes; the result keeps its name, and its place at the end of a piece."""
     graph, last, old = model.graph, found.nodes[-1], found.output
     inputs, attributes = _PARAMETERS[name](model, found.activation)
     new = insert_node(last, FORMS[name].op_type, [source, *inputs], attributes, fresh_name(graph, "swapped"))
@@ -190,7 +191,9 @@ def _replace(model: ir.Model, source: ir.Value, found: Match, name: str) -> None
     inherit_place(new, last)
     new.name = last.name
     wanted = old.name
-    ir.convenience.replace_all_uses_with(old, result)
+    if old.is_graph_output():  # of a cut-out piece alone: `why_not` leaves a model's own outputs be
+        hand_on_boundary(old, result)
+    old.replace_all_uses_with(result, replace_graph_outputs=True)
     remove_nodes(graph, found.nodes)
     result.name = wanted
 

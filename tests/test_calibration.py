@@ -214,6 +214,16 @@ def test_wrong_type(tmp_path: Path) -> None:
     assert "float64" in bad(tmp_path / "x.npy")
 
 
+def test_samples_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((12, 3, 8, 8), np.float32)
+    values[2, 1, 4, 4] = np.inf  # a mask may hold that
+    np.save(tmp_path / "good.npy", values)
+    load_calibration(tmp_path / "good.npy", model(NCHW))
+    values[7, 0, 1, 2] = np.nan
+    np.save(tmp_path / "x.npy", values)
+    assert "sample 7 of input 'x' holds NaN" in bad(tmp_path / "x.npy")
+
+
 def test_input_without_an_array(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", a=np.zeros((12, 4), np.float32))
     assert "'b'" in bad(tmp_path / "d.npz", TWO)

@@ -90,6 +90,7 @@ def test_the_samples_outlive_the_iterable_and_can_be_varied() -> None:
         (np.float32(1), ONE, "single number"),
         (X[:0], ONE, "samples"),
         (X[0, :, :4], FREE, "one shape"),
+        (np.where(X[0] > 0.5, np.nan, X[0]).astype(np.float32), ONE, "NaN"),
         (X[0], TWO, "inputs a, b"),
         ({"a": np.zeros((2, 4), np.float32), "b": np.zeros(4, np.float32)}, TWO, "axis 0"),
     ],

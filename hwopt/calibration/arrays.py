@@ -28,6 +28,16 @@ def content_hash(sample: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
+def require_numbers(where: str, sample: Mapping[str, Array], number: int) -> None:
+    """Raises BadInput where a sample holds what is no number: weights fitted to it would be none either.
+
+    Infinity is let through: masks are made of it. where: what the samples came from, for the message.
+    """
+    for name, array in sample.items():
+        if array.dtype.kind not in "iub" and bool((array != array).any()):  # NaN alone differs from itself
+            raise BadInput(f"{where}: sample {number} of input {name!r} holds NaN; mend it or leave it out")
+
+
 def identity_of(forms: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]]) -> str:
     """Names, types and shapes of one sample's arrays."""
     return repr([(name, str(dtype), shape) for name, (dtype, shape) in sorted(forms.items())])
@@ -36,20 +46,27 @@ def identity_of(forms: Mapping[str, tuple[np.dtype[np.generic], tuple[int, ...]]
 class Arrays:
     """Samples held in memory or in mapped files, one array per input.
 
-    folder: what the files lie in, where it shall live as long as the samples.
+    folder: what the files lie in, where it shall live as long as the samples. name: for messages.
     """
 
-    def __init__(self, arrays: dict[str, Array], folder: TemporaryDirectory[str] | None = None) -> None:
+    def __init__(
+        self,
+        arrays: dict[str, Array],
+        folder: TemporaryDirectory[str] | None = None,
+        name: str = "calibration data",
+    ) -> None:
         self._arrays = arrays
         self._folder = folder
+        self._name = name
 
     def hashes(self) -> tuple[str, ...]:
-        """SHA-256 of each sample over all inputs."""
-        count = len(next(iter(self._arrays.values())))
-        return tuple(
-            content_hash({name: taken(a, [index])[0] for name, a in self._arrays.items()})
-            for index in range(count)
-        )
+        """SHA-256 of each sample over all inputs. Raises BadInput for one that holds NaN."""
+        return tuple(self._hash(index) for index in range(len(next(iter(self._arrays.values())))))
+
+    def _hash(self, index: int) -> str:
+        sample = {name: taken(array, [index])[0] for name, array in self._arrays.items()}
+        require_numbers(self._name, sample, index)
+        return content_hash(sample)
 
     def identity(self) -> str:
         """Names, types and shapes of the arrays."""

@@ -175,7 +175,7 @@ def _from_arrays(path: Path, model: ir.Model, labels: Path | None) -> Calibratio
         raise BadInput(f"{path}: the arrays differ in their number of samples (axis 0)")
     if len(used[names[0]]) == 0:
         raise BadInput(f"{path}: holds no samples")
-    source = Arrays(used, folder)
+    source = Arrays(used, folder, str(path))
     check_shapes(str(path), model, source.batch([0]))
     count = len(used[names[0]])
     if labels is not None:

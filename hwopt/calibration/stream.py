@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from hwopt.calibration.arrays import content_hash, identity_of
+from hwopt.calibration.arrays import content_hash, identity_of, require_numbers
 from hwopt.calibration.data import (
     Calibration,
     check_shapes,
@@ -109,7 +109,7 @@ class Spool:
         self._hashes: list[str] = []
 
     def add(self, where: str, feeds: Mapping[str, Array]) -> None:
-        """Append samples. Raises BadInput where they differ in shape from those before."""
+        """Append samples. Raises BadInput where they differ in shape from those before, or hold NaN."""
         forms = {name: (array.dtype, array.shape[1:]) for name, array in feeds.items()}
         if not self._forms:
             self._forms = forms
@@ -124,7 +124,9 @@ class Spool:
             with self._files[name].open("ab") as file:
                 file.write(np.ascontiguousarray(array).tobytes())
         for index in range(len(next(iter(feeds.values())))):
-            self._hashes.append(content_hash({name: array[index] for name, array in feeds.items()}))
+            sample = {name: array[index] for name, array in feeds.items()}
+            require_numbers(where, sample, index)
+            self._hashes.append(content_hash(sample))
 
     def hashes(self) -> tuple[str, ...]:
         """SHA-256 of each sample over all inputs."""

@@ -79,6 +79,11 @@ def open_boundary(value: ir.Value) -> None:
         value.graph.meta[PIECE] = True
 
 
+def hand_on_boundary(value: ir.Value, successor: ir.Value) -> None:
+    """What is known of a region's output holds for what stands in its place, too."""
+    successor.meta.update({key: value.meta[key] for key in (OPEN, SEGMENTS) if key in value.meta})
+
+
 def channel_group(value: ir.Value) -> ChannelGroup | Blocked:
     """The one group of channels that a tensor's axis 1 belongs to, or why there is none."""
     found = channel_groups(value)

@@ -6,6 +6,7 @@ not there, or a latency below zero.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -14,6 +15,8 @@ from hwopt.estimate import Estimate
 from hwopt.report.schema import Costs, Hardware, Missing, Report, SubgraphRow
 
 LARGEST = 1e18  # of any number: microseconds, bytes, multiply-adds
+LARGEST_DIFFERENCE = sys.float_info.max  # of the outputs of models, whose numbers may be as large as any
+_DIFFERENCES = "verification."
 _BOUNDS = ("compute", "on_chip", "off_chip", "")
 
 
@@ -24,7 +27,8 @@ def incoherence(report: Report) -> str:
 
 def _found(report: Report) -> Iterator[str]:
     for place, number in _numbers(report, ""):
-        if not abs(number) <= LARGEST:  # so that NaN is none either
+        bound = LARGEST_DIFFERENCE if place.startswith(_DIFFERENCES) else LARGEST
+        if not abs(number) <= bound:  # so that NaN is none either
             yield f"{place} is beyond all bounds"
     sides = (
         ("before", report.before, report.subgraphs.before),

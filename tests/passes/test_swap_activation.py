@@ -10,17 +10,20 @@ import onnx_ir as ir
 import pytest
 
 from hwopt.calibration.data import Arrays, from_source
+from hwopt.channels.groups import ChannelGroup, channel_group
 from hwopt.choice import Risk, Skip, Value
 from hwopt.edit import set_constant
 from hwopt.ir import interface
 from hwopt.nodes import FloatArray
 from hwopt.passes.shrink_kernel import ShrinkKernel
 from hwopt.passes.swap_activation import SwapActivation
+from hwopt.pricing.regions import cut_out
 from hwopt.repair.effort import Effort
 from hwopt.repair.marks import Origin, fit_of, origin_of
 from hwopt.repair.reference import Reference
 from hwopt.repair.sequence import repair
 from hwopt.rewrite import rewrite
+from hwopt.shapes import infer_shapes
 from hwopt.target import Target, read_target
 from tests.graphs import model_of, output_of
 
@@ -232,3 +235,14 @@ def test_it_goes_together_with_a_smaller_kernel(cpu: Target) -> None:
     changed = rewrite(model, [offers(model, cpu)["relu"], small])
     assert [n.outputs[0].name for n in changed.graph if fit_of(n)] == ["a", "d", "y"]
     assert origin_of(node_of(changed, "a")) == Origin("act")
+
+
+def test_at_the_end_of_a_piece_the_result_is_still_its_output(cpu: Target) -> None:
+    model = net(HARDSWISH)
+    value = offers(model, cpu)["relu"]
+    start = [node for node in model.graph if str(node.outputs[0].name) in ("a", "act")]
+    piece = cut_out(model, start, infer_shapes(model, {}))
+    changed = rewrite(piece, [value])
+    assert [output.name for output in changed.graph.outputs] == ["act"]
+    assert [node.op_type for node in changed.graph] == ["Conv", "Relu"]
+    assert isinstance(channel_group(changed.graph.outputs[0]), ChannelGroup)  # its channels may still change

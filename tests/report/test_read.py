@@ -63,3 +63,17 @@ def test_other_files_are_no_reports(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(BadInput, match=r"other\.json"):
         read_report(path)
+
+
+@pytest.mark.parametrize("largest", [2.2e32, 1.7e308])
+def test_outputs_may_differ_by_as_much_as_outputs_can(written: Path, tmp_path: Path, largest: float) -> None:
+    """Of a network whose numbers grow with its depth that is a small part of them."""
+    table = table_of(written)
+    table["verification"]["outputs"][0]["max_abs"] = largest  # type: ignore[index, call-overload]
+    path = tmp_path / "deep.json"
+    path.write_text(json_text(table), "utf-8")
+    assert read_report(path).verification.outputs[0].max_abs == largest  # type: ignore[union-attr]
+    table["before"]["latency_us"]["value"] = largest  # type: ignore[index, call-overload]
+    path.write_text(json_text(table), "utf-8")
+    with pytest.raises(BadInput, match="beyond all bounds"):
+        read_report(path)
