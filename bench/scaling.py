@@ -4,12 +4,12 @@
 
 Makes graphs of each family (`bench.scaling_nets`), runs the command line on each in a process of its own, all
 files included, nothing asked of an oracle, and prints Markdown: seconds of the whole process (wall and CPU),
-of each stage, largest resident memory, sizes of the report's files. Below, for each family, the slope of CPU
-seconds over nodes on logarithmic scales by least squares, once without and once with the seconds of a run on
-ten nodes taken off, which is what a start costs; and the slope that n log n has over the same numbers of
-nodes, which is the bound. The last two sizes are judged by themselves, too: what is quadratic shows there
-first, and a line through all sizes would hide it. Exit code 1 where a slope is more than TOLERANCE above its
-bound, or a run on at most 10,000 nodes takes a minute or more of wall time.
+of each stage, largest resident memory, sizes of the report's files. Below, for each family, how CPU seconds
+grow: the exponent p of `start + c * nodes ** p` that fits all sizes best (least squares of the logarithms,
+with a run on ten nodes, so that seconds which hardly differ from a start's weigh little), and the exponent
+from the last size but one to the last, a start taken off: what is quadratic shows there first. Beside each,
+the exponent that n log n has by the same measure, which is the bound. Exit code 1 where one is more than
+TOLERANCE above its bound, or a run on at most 10,000 nodes takes a minute or more of wall time.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
+from scipy.optimize import nnls
 
 from bench.scaling_nets import FAMILIES
 
@@ -68,27 +69,49 @@ def main() -> int:
 
 
 def _judged(family: str, runs: Sequence[Run], start: Run) -> bool:
-    """Prints the slopes of a family; whether it keeps to the marks."""
+    """Prints how the seconds of a family grow; whether it keeps to the marks."""
     late = [r for r in runs if r.nodes <= MARK_NODES * 1.01 and r.wall_s >= MARK_S]
+    for run in late:
+        print(f"\n{family}: {run.nodes} nodes took {run.wall_s:.0f} s")
     if len(runs) < 2:
         return not late
-    nodes = np.array([run.nodes for run in runs], np.float64)
-    seconds = np.array([run.cpu_s for run in runs])
-    whole, bound = slope(nodes, seconds), slope(nodes, nodes * np.log(nodes))
-    above = slope(nodes, np.maximum(seconds - start.cpu_s, 0.01))
-    last = slope(nodes[-2:], np.maximum(seconds[-2:] - start.cpu_s, 0.01))
+    nodes = np.array([run.nodes for run in (start, *runs)], np.float64)
+    seconds = np.array([run.cpu_s for run in (start, *runs)])
+    linearithmic = start.cpu_s + (seconds[-1] - start.cpu_s) * _share(nodes * np.log(nodes))
+    whole, bound = exponent(nodes, seconds), exponent(nodes, linearithmic)
+    last, last_bound = (slope(nodes[-2:], s[-2:] - start.cpu_s) for s in (seconds, linearithmic))
     print(
-        f"\n{family}: slope {whole:.2f} with the start of {start.cpu_s:.1f} s, {above:.2f} without it, "
-        f"{last:.2f} from {nodes[-2]:.0f} to {nodes[-1]:.0f} nodes; "
-        f"n log n has {bound:.2f}" + "".join(f"; {r.nodes} nodes took {r.wall_s:.0f} s" for r in late),
+        f"\n{family}: exponent {whole:.2f} of all sizes (n log n: {bound:.2f}), {last:.2f} from "
+        f"{nodes[-2]:.0f} to {nodes[-1]:.0f} nodes (n log n: {last_bound:.2f}); "
+        f"a start takes {start.cpu_s:.1f} s",
         flush=True,
     )
-    return not late and max(above, last) <= bound + TOLERANCE
+    return not late and whole <= bound + TOLERANCE and last <= last_bound + TOLERANCE
+
+
+def _share(work: np.ndarray) -> np.ndarray:
+    """From 0 for the smallest to 1 for the largest."""
+    return np.asarray((work - work[0]) / (work[-1] - work[0]))
+
+
+def exponent(nodes: np.ndarray, seconds: np.ndarray) -> float:
+    """The p of a + c * nodes ** p that fits best by the squares of relative errors.
+
+    For each p the best a and c that are not negative are a linear problem.
+    """
+    powers = np.linspace(0.5, 2.5, 401)
+    return float(min(powers, key=lambda p: _misfit(nodes, seconds, p)))
+
+
+def _misfit(nodes: np.ndarray, seconds: np.ndarray, power: float) -> float:
+    terms = np.stack([np.ones_like(nodes), (nodes / nodes[-1]) ** power], axis=1) / seconds[:, None]
+    return float(nnls(terms, np.ones_like(seconds))[1])
 
 
 def slope(nodes: np.ndarray, seconds: np.ndarray) -> float:
-    """The exponent p of the power law c * nodes ** p that fits best on logarithmic scales."""
-    return float(np.polyfit(np.log(nodes), np.log(seconds), 1)[0])
+    """The exponent p of the power law c * nodes ** p through two sizes."""
+    (one, two), (few, many) = np.maximum(seconds, 0.01), nodes
+    return float(np.log(two / one) / np.log(many / few))
 
 
 def _run(family: str, nodes: int, asked: argparse.Namespace) -> Run:

@@ -94,7 +94,7 @@ def serialised(model: ir.Model, outputs: Sequence[str] = ()) -> Serial:
                 tensor.CopyFrom(ir.to_proto(ir.Tensor(held.numpy(), held.dtype, name=tensor.name)))
             else:
                 outside.append(place)
-    return Serial(proto.SerializeToString(deterministic=True), tuple(outside))
+    return Serial(proto.SerializeToString(deterministic=True), tuple(outside), len(proto.graph.node))
 
 
 def _place(tensor: ir.ExternalTensor, name: str) -> Outside | None:

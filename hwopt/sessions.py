@@ -53,9 +53,9 @@ def session_options(threads: int = THREADS, entries: Mapping[str, str] | None = 
     return options
 
 
-def unoptimised_options() -> ort.SessionOptions:
-    """Settings of a session that runs each node as it stands, in one thread."""
-    options = session_options(threads=1)
+def unoptimised_options(threads: int = THREADS) -> ort.SessionOptions:
+    """Settings of a session that runs each node as it stands."""
+    options = session_options(threads)
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options
 

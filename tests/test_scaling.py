@@ -7,10 +7,11 @@ import inspect
 import sys
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bench.scaling import slope
+from bench.scaling import exponent, slope
 from bench.scaling_nets import FAMILIES
 from hwopt.pipeline import optimize
 from hwopt.report import words
@@ -87,9 +88,11 @@ def test_a_page_shows_so_many_rows_and_says_how_many_more_there_are() -> None:
     assert words.beyond(len(report.subgraphs.before)) not in to_html(report)
 
 
-def test_the_slope_of_a_power_law_is_its_exponent() -> None:
-    import numpy as np
-
-    nodes = np.array([100.0, 1_000.0, 20_000.0])
-    assert slope(nodes, 3 * nodes**1.5) == pytest.approx(1.5)
-    assert 1.1 < slope(nodes, nodes * np.log(nodes)) < 1.2
+def test_the_bench_finds_the_exponent_beneath_what_a_start_costs() -> None:
+    nodes = np.array([10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 20_000.0])
+    noise = 1 + 0.03 * np.array([1, -1, 1, -1, 1, -1, 1])
+    linear, square = (exponent(nodes, noise * (5.0 + 50.0 * (nodes / 20_000) ** p)) for p in (1.0, 2.0))
+    assert linear == pytest.approx(1.0, abs=0.1)
+    assert square == pytest.approx(2.0, abs=0.15)
+    assert slope(nodes[-2:], 3 * nodes[-2:] ** 1.5) == pytest.approx(1.5)
+    assert 1.1 < exponent(nodes, nodes * np.log(nodes)) < 1.2

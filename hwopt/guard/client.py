@@ -33,6 +33,9 @@ from hwopt.sessions import Outside
 
 _JOBS = "hwopt.guard.worker:answer"
 _PATIENCE_S = 2.0
+# From there on models are run as they stand: the time of ONNX Runtime's own rewriting grows with the
+# square of the nodes, 2 s for 10,000 and 7 s for 20,000, and two or three runs do not make up for it.
+MANY_NODES = 4_000
 _HOURS = 1e6  # seconds; the worker's own clock is the one that counts
 CHECKER, RUNTIME, INFERENCE = "the ONNX checker", "ONNX Runtime", "ONNX shape inference"
 
@@ -72,10 +75,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Serial:
-    """A model as bytes. outside: its weights that stay in files (`hwopt.runtime.serialised`)."""
+    """A model as bytes. outside: its weights that stay in files (`hwopt.runtime.serialised`).
+
+    nodes: of its main graph, where somebody counted.
+    """
 
     data: bytes
     outside: tuple[Outside, ...] = ()
+    nodes: int = 0
 
     @property
     def size(self) -> int:
@@ -195,7 +202,7 @@ def _run(
     blocks: list[bytes | memoryview] = [model.data]
     described = [pack_arrays(feeds, blocks) for feeds in sets]
     head: Head = {"job": "run", "sets": described, "outside": [asdict(place) for place in model.outside],
-                  "shapes": shapes}  # fmt: skip
+                  "shapes": shapes, "plain": model.nodes > MANY_NODES}  # fmt: skip
     reply, found = _ask(head, blocks, model.size, RUNTIME)
     if "load" in reply:
         return _refusal(_heads([reply["load"]])[0]) or NotRun("")

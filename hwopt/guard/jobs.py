@@ -63,13 +63,13 @@ def _part(place: object, nbytes: int) -> Iterator[bytes]:
 def run(head: Head, blocks: Blocks, out: Out) -> Head:
     """One model on several sets of feeds: {"load": error}, or an answer for each set.
 
-    shapes: each node is run as it stands, and of what comes out shape and dtype are told.
+    shapes: each node is run as it stands, and of what comes out shape and dtype are told. plain: nothing is
+    rewritten by ONNX Runtime first.
     """
     shapes = bool(head.get("shapes"))
     outside = outside_arrays(places_of(head["outside"]))
     try:
-        options = unoptimised_options() if shapes else session_options()
-        session = open_session(bytes(blocks[0]), outside, options)
+        session = open_session(bytes(blocks[0]), outside, _options(shapes, bool(head.get("plain"))))
     except Exception as error:  # an operator that ONNX Runtime does not know, for one
         return {"load": failed(error)}
     sets = head["sets"]
@@ -83,6 +83,12 @@ def run(head: Head, blocks: Blocks, out: Out) -> Head:
             continue
         answers.append({"shapes": _shapes(values)} if shapes else {"arrays": pack_arrays(values, out)})
     return {"answers": answers}
+
+
+def _options(shapes: bool, plain: bool) -> ort.SessionOptions:
+    if shapes:
+        return unoptimised_options(threads=1)
+    return unoptimised_options() if plain else session_options()
 
 
 def _shapes(values: Mapping[str, Array]) -> list[Head]:

@@ -7,20 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx.parser
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 
 import hwopt
 from hwopt.errors import BadInput, RewriteFailed
-from hwopt.guard import client
+from hwopt.guard import client, jobs
 from hwopt.guard.limits import BASE_BYTES, TIMES_MODEL, memory_limit, time_limit
 from hwopt.inputs import random_feeds
 from hwopt.ir import load_model
 from hwopt.runtime import serialised
+from hwopt.sessions import Array, open_session
 from hwopt.shapes import infer_shapes
 from hwopt.verify import differences
 from hwopt.verify_segments import differences_by_segments
@@ -161,6 +163,24 @@ def test_the_guard_gives_what_the_process_itself_gives(monkeypatch: pytest.Monke
         name: array.tobytes() for name, array in here[0].items()
     }
     assert infer_shapes(classifier(), {}) == shapes
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_model_of_many_nodes_is_run_as_it_stands(many: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[object] = []
+
+    def opening(model: bytes, outside: Mapping[str, Array], options: ort.SessionOptions) -> object:
+        levels.append(options.graph_optimization_level)
+        return open_session(model, outside, options)
+
+    monkeypatch.setenv("HWOPT_GUARD", "off")
+    monkeypatch.setattr(jobs, "open_session", opening)
+    monkeypatch.setattr(client, "MANY_NODES", len(classifier().graph) - many)
+    found = differences(classifier(), classifier(), {}, seed=0)
+    assert not isinstance(found, str)
+    assert [item.max_abs for item in found] == [0.0]
+    kind = ort.GraphOptimizationLevel
+    assert set(levels) == {kind.ORT_DISABLE_ALL if many else kind.ORT_ENABLE_ALL}
 
 
 def test_limits_grow_with_the_model_and_can_be_raised() -> None:
