@@ -36,6 +36,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 # What is typed, and what the line must hold.
 MISTAKES = [
+    (("optimize", "", *OUT), "an argument is empty: is a variable of the shell not set?"),
+    (("optimize", "model.onnx", *OUT[:-1], ""), "-o is given an empty text"),
+    ((*MODEL, "--hints", " "), "--hints is given an empty text"),
     (("optimize", "modle.onnx", *OUT), "did you mean 'model.onnx'?"),
     (("optimize", "none/model.onnx", *OUT), "there is no folder none"),
     (("optimize", "exported", *OUT), "did you mean 'exported/net.onnx'?"),

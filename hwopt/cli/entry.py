@@ -24,7 +24,7 @@ from hwopt.cli.commands import COMMANDS
 from hwopt.cli.garbage import searched_by_memory
 from hwopt.cli.help import SETTINGS, LazyGroup
 from hwopt.cli.streams import harmless_streams
-from hwopt.cli.usage import usage_text
+from hwopt.cli.usage import refuse_empty, usage_text
 from hwopt.errors import REPRODUCER, BadInput, HwoptError, InternalError, Interrupted, PassFailed
 
 _INTERRUPTED = 130
@@ -102,6 +102,7 @@ def _run(given: list[str], is_process: bool) -> int:
     if is_process:
         _heed_signals()
     try:
+        refuse_empty(given)
         if _VERSION in given and {*given} <= {_VERSION, _JSON}:  # without what click loads to read options
             return _show_versions(_JSON in given)
         code = get_command(app).main(args=given, prog_name="hwopt", standalone_mode=False)

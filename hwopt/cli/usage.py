@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
+from hwopt.errors import BadInput
 from hwopt.wording import guess
 
 # What click, or the pydantic behind newer typer, says; and what is said in its place.
@@ -28,6 +31,14 @@ _WORDS = (
         r"'\1' is too much: nothing more is taken here",
     ),
 )
+
+
+def refuse_empty(given: Sequence[str]) -> None:
+    """Raises BadInput for an empty argument, which as a path would be the folder that one is in."""
+    for before, one in pairwise(("", *given)):
+        if not one.strip():
+            what = f"{before} is given an empty text" if before.startswith("-") else "an argument is empty"
+            raise BadInput(f"{what}: is a variable of the shell not set?")
 
 
 def usage_text(error: Exception) -> str | None:

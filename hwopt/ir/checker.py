@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hwopt.errors import BadInput
 from hwopt.guard.client import Died, checked
+from hwopt.ir.vet_words import invalid_model
 from hwopt.wording import shorten
 
 CHECK_FAILED = "hwopt.check_failed"  # key in graph.meta: why the input did not pass the full check
@@ -29,4 +29,4 @@ def check_file(path: Path) -> str | None:
     text = shorten(refusal.reason, _LONGEST)
     if refusal.kind == "InferenceError" or any(words in text for words in _NOT_ITS_FAULT):
         return text
-    raise BadInput(f"{path} is not a valid ONNX model: {text}")
+    raise invalid_model(path, text)

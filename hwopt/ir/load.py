@@ -18,6 +18,7 @@ from hwopt.ir.foreign import foreign, foreign_folder
 from hwopt.ir.sparse import make_dense
 from hwopt.ir.training import keep_training
 from hwopt.ir.vet import vet
+from hwopt.ir.vet_words import invalid_model
 from hwopt.wording import near, said
 
 OLDEST_OPSET = 7  # that rewrites know; operators of older ones mean other things (broadcasting, for one)
@@ -132,7 +133,7 @@ def _deserialise(proto: onnx.ModelProto, path: Path) -> ir.Model:
     try:
         return ir.from_proto(proto)
     except Exception as error:  # whatever a malformed graph makes the reader raise
-        raise BadInput(f"{path} is not a valid ONNX model: {said(error)}") from None
+        raise invalid_model(path, said(error)) from None
 
 
 def _make_weights_constant(model: ir.Model) -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from hwopt.errors import BadInput
 from hwopt.ir.vet_attributes import check_attributes
 from hwopt.ir.vet_functions import Key, all_nodes, check_calls
 from hwopt.ir.vet_graphs import check_function, check_graph, graphs_of, title
@@ -24,7 +23,7 @@ from hwopt.ir.vet_operators import check_sizes
 from hwopt.ir.vet_schemas import Versions, check_schema, versions_of
 from hwopt.ir.vet_tensors import MOST_AXES, bytes_of, check_sparse, check_tensor
 from hwopt.ir.vet_windows import check_bodies, check_windows
-from hwopt.ir.vet_words import Unsound, shown
+from hwopt.ir.vet_words import Unsound, invalid_model, shown
 
 LARGEST_VALUE_BYTES = 2**30  # of an input or output whose size is fixed; two models are run on it
 _FIRST_WITH_IMPORTS = 3  # IR version; older models are in opset 1
@@ -53,7 +52,7 @@ def vet(proto: onnx.ModelProto, path: Path) -> None:
         for function in proto.functions:
             check_bodies(function.node, functions, ChainMap())
     except Unsound as error:
-        raise BadInput(f"{path} is not a valid ONNX model: {error}") from None
+        raise invalid_model(path, str(error)) from None
 
 
 def _check_nodes(nodes: Sequence[onnx.NodeProto], versions: Versions, functions: frozenset[Key]) -> None:

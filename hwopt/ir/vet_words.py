@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from hwopt.errors import BadInput
+
 _SHOWN = 60  # characters of a name
 
 
 class Unsound(Exception):
     """What is wrong with a parsed model, as the end of a sentence that starts with its path."""
+
+
+def invalid_model(path: Path, why: str) -> BadInput:
+    """The error for a file that is no sound ONNX model."""
+    return BadInput(f"{path} is not a valid ONNX model: {why}; export or download it anew")
 
 
 def shown(name: object) -> str:
