@@ -83,7 +83,7 @@ def facts(error: HwoptError) -> dict[str, Any]:
         ("looking", PassFailed, "find", "before.onnx"),
         ("folding", PassFailed, "find", "before.onnx"),
         ("pricing", PassFailed, "price", "before.onnx"),
-        ("the whole", PassFailed, "price", "before.onnx"),
+        ("the whole", PassFailed, "search", "before.onnx"),
         ("wrong", RewriteFailed, "verify", "after.onnx"),
         ("interface", RewriteFailed, "verify", "after.onnx"),
     ],
