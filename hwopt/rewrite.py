@@ -7,7 +7,7 @@ listeners, and leaves on the nodes where they come from (`hwopt.provenance`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from itertools import groupby
@@ -15,11 +15,12 @@ from time import perf_counter
 
 import onnx_ir as ir
 
-from hwopt.choice import KEEP, Choice, Value, in_order
+from hwopt.choice import KEEP, Choice, Kind, Value, in_order
 from hwopt.errors import HwoptError, PassFailed, RewriteFailed
 from hwopt.ledger import Ledger, ledger_of
 from hwopt.scope import Assignment
 from hwopt.trace import REWRITING, CheckFailed, Listeners, RewriteApplied, emit, timed_pass
+from hwopt.widths import groups_standing
 
 _MANY = 8  # values from which on it pays to know the graph, which costs a look at every node
 _STEPS = "hwopt.steps"  # in graph.meta, which survives clones: how many steps were made
@@ -44,11 +45,21 @@ def rewrite(base: ir.Model, values: Iterable[Value]) -> ir.Model:
     """
     changed, wanted = base.clone(), list(values)
     with ledger_of(changed) if len(wanted) >= _MANY else nullcontext() as ledger:
-        for number, value in enumerate(wanted):
+        for number, value in _knowing_groups(changed, enumerate(wanted)):
             before = partial(rewrite, base, tuple(wanted[:number]))
             with nullcontext() if ledger is None else ledger.step(value):
                 apply_value(changed, value, before)
     return changed
+
+
+def _knowing_groups(model: ir.Model, steps: Iterable[tuple[int, Value]]) -> Iterator[tuple[int, Value]]:
+    """The steps; where several widths follow each other, which change nothing but the widths of channel
+    groups, the model's groups are looked for once while they are made.
+    """
+    for (_, kind), run in groupby(steps, key=lambda step: (step[1].pass_name, step[1].kind)):
+        made = list(run)
+        with groups_standing(model) if len(made) > 1 and kind == Kind.WIDTH else nullcontext():
+            yield from made
 
 
 def carry_out_steps(base: ir.Model, values: Iterable[Value], listeners: Listeners = ()) -> ir.Model:
@@ -64,7 +75,7 @@ def carry_out_numbered(
     with ledger_of(changed) as ledger:
         for name, group in groupby(steps, key=lambda step: step[1].pass_name):
             with timed_pass(listeners, name, changed, REWRITING):
-                for step in group:
+                for step in _knowing_groups(changed, group):
                     apply_step(changed, step, partial(rewrite, base, tuple(made)), ledger, listeners)
                     made.append(step[1])
     return changed

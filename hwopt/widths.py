@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -32,6 +32,7 @@ WHOLE_MODEL = "width:model"  # the choice about all groups at once
 CLOSE = 1 / 48  # a width this near to the wished one (a share of the old) may be a coarser multiple
 LEAST_ALIGNED = 2 / 3  # what pruning down to a multiple may leave
 _ORDER = "hwopt.channel_order"
+_STANDING = "hwopt.groups"  # in graph.meta, within `groups_standing`
 
 Anchor = tuple[str, str, int]
 
@@ -102,12 +103,34 @@ def resolve(model: ir.Model, ref: GroupRef, width: int | None = None) -> list[Ch
     """The group, or the parts it fell into, in a model derived from the one it was found in.
 
     width: what it must have now. Raises RewriteFailed where nothing of it is left, where it can no
-    longer be resized, or where it has another width.
+    longer be resized, or where it has another width. Within `groups_standing` it is about to be resized.
     """
-    found = _parts(groups_of(model), ref)
+    known = _standing(model)
+    found = _checked(_parts(groups_of(model), ref) if known is None else known.parts(ref), ref, width)
     if not found:
         raise RewriteFailed(f"nothing is left of channel group {ref.choice}")
-    return _checked(found, ref, width)
+    if known is not None:
+        known.forget_beside(found)
+    return found
+
+
+@contextmanager
+def groups_standing(model: ir.Model) -> Iterator[None]:
+    """Within it a model's groups are looked for once, not for each that is resized.
+
+    Nothing may be edited there but the widths of groups that `resolve` gave.
+    """
+    model.graph.meta[_STANDING] = KnownGroups(model)
+    try:
+        yield
+    finally:
+        del model.graph.meta[_STANDING]
+
+
+def _standing(model: ir.Model) -> KnownGroups | None:
+    """A clone has its model's notes, and groups of its own."""
+    known = model.graph.meta.get(_STANDING)
+    return known if isinstance(known, KnownGroups) and known.graph is model.graph else None
 
 
 class KnownGroups:
@@ -115,6 +138,7 @@ class KnownGroups:
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
+        self.graph = model.graph
         self._find()
 
     def _find(self) -> None:
@@ -130,11 +154,15 @@ class KnownGroups:
 
     def resolve(self, ref: GroupRef, width: int) -> list[ChannelGroup]:
         """The parts of a group as `hwopt.widths.resolve` finds them; [] where the model does not have it."""
+        return _checked(self.parts(ref), ref, width)
+
+    def parts(self, ref: GroupRef) -> list[ChannelGroup | Blocked]:
+        """The parts of a group, whether they can be resized or not."""
         numbers = self._numbers(ref)
         if not self._stale.isdisjoint(numbers):
             self._find()
             numbers = self._numbers(ref)
-        return _checked([self._groups[number] for number in numbers], ref, width)
+        return [self._groups[number] for number in numbers]
 
     def _numbers(self, ref: GroupRef) -> list[int]:
         return sorted({n for name in (*ref.anchors, ref.choice) for n in self._named.get(name, ())})

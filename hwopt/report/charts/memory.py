@@ -49,7 +49,7 @@ def _area(
 ) -> None:
     """An area; of one column per step, so that each can be pointed at, where these are not too many."""
     heights, edges = thinned([_bytes(row) / scale for row in rows], together)
-    if len(rows) > _COLUMNS:
+    if together > 1 or len(rows) > _COLUMNS:
         chart.axes.stairs(heights, edges, fill=True, color=ink.value, alpha=0.55, linewidth=0)
     else:
         columns = chart.axes.bar(
