@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, groupby
 
 import onnx_ir as ir
@@ -46,7 +47,7 @@ class Stay:
     leaves: bool
     result: bool
 
-    @property
+    @cached_property
     def home(self) -> int:
         """The turn that makes it; of an input of the graph the first that reads it."""
         return min(self.readers)
