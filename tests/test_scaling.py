@@ -88,6 +88,14 @@ def test_a_page_shows_so_many_rows_and_says_how_many_more_there_are() -> None:
     assert words.beyond(len(report.subgraphs.before)) not in to_html(report)
 
 
+def test_no_two_blocks_of_different_widths_are_alike() -> None:
+    model = FAMILIES["different"](20_000)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    blocks = [shapes[node.input[1]] for node in model.graph.node if node.op_type == "Conv"][1::3]
+    assert len({*blocks}) == len(blocks) > 2200
+    assert max(shape[0] for shape in blocks[:100]) == max(shape[0] for shape in blocks)
+
+
 def test_the_bench_finds_the_exponent_beneath_what_a_start_costs() -> None:
     nodes = np.array([10.0, 100.0, 300.0, 1_000.0, 3_000.0, 10_000.0, 20_000.0])
     noise = 1 + 0.03 * np.array([1, -1, 1, -1, 1, -1, 1])
