@@ -34,7 +34,7 @@ def make_dense(proto: onnx.ModelProto) -> None:
 def _make_constants_dense(nodes: Iterable[onnx.NodeProto]) -> None:
     for node in nodes:
         for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.type == onnx.AttributeProto.SPARSE_TENSOR:
+            if node.op_type == "Constant" and attribute.HasField("sparse_tensor"):
                 tensor = numpy_helper.from_array(
                     _dense(attribute.sparse_tensor), attribute.sparse_tensor.values.name
                 )

@@ -70,7 +70,7 @@ def _check_attributes(node: onnx.NodeProto, rules: _Rules) -> None:
         name, known = attribute.name, rules.types.get(attribute.name)
         if known is None and not name.startswith("__"):  # ONNX Runtime writes such, everybody lets them pass
             raise Unsound(f"{title(node)} has the attribute {shown(name)}, which the operator does not have")
-        if known is not None and not attribute.ref_attr_name and attribute.type != known:
+        if known is not None and attribute.type != known:
             raise Unsound(f"the attribute {shown(name)} of {title(node)} is of the wrong type")
         if known is not None and not all(_is_text(text) for text in (attribute.s, *attribute.strings)):
             raise Unsound(f"the attribute {shown(name)} of {title(node)} is not text in UTF-8")

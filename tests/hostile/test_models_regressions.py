@@ -75,3 +75,22 @@ def test_pads_in_one_row_are_read(shape: tuple[int, ...], tmp_path: Path) -> Non
         numpy_helper.from_array(np.zeros(shape, np.int64), "p"),
     ])  # fmt: skip
     assert looked_at(write(lambda _: proto, tmp_path), Tools.loaded()).result in (VALID, TURNED_DOWN)
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"), [("FLOAT", VALID), ("UNDEFINED", TURNED_DOWN), ("SPARSE_TENSOR", TURNED_DOWN)]
+)
+def test_a_reference_to_an_attribute_has_its_type(kind: str, result: str, tmp_path: Path) -> None:
+    """A constant of a function that is said to be sparse, and holds a number of whoever calls."""
+    proto = net([helper.make_node("Scaled", ["x"], ["y"], domain="own", by=2.0)], (1, 4, 5, 5))
+    constant = helper.make_node("Constant", [], ["k"])
+    type_of = getattr(onnx.AttributeProto, kind)
+    constant.attribute.add(name="value_float", type=type_of, ref_attr_name="by")
+    proto.functions.append(
+        helper.make_function(
+            "own", "Scaled", ["v"], ["w"], [constant, helper.make_node("Mul", ["v", "k"], ["w"])],
+            [helper.make_opsetid("", 13)], ["by"],
+        )
+    )  # fmt: skip
+    proto.opset_import.add(domain="own", version=1)
+    assert looked_at(write(lambda _: proto, tmp_path), Tools.loaded()).result == result
