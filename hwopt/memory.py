@@ -137,10 +137,10 @@ def live_intervals(
 def place(intervals: Sequence[Interval]) -> dict[str, Placement]:
     """Offsets for buffers such that no two overlap in time and in space.
 
-    Largest first; each goes into the smallest gap that holds it among the buffers that live at
-    the same time, else behind the last of them.
+    Largest first, then in the order given; each goes into the smallest gap that holds it among the buffers
+    that live at the same time, else behind the last of them. Names decide nothing.
     """
-    ordered = sorted(intervals, key=lambda b: (-b.size, b.first, b.name))
+    ordered = sorted(intervals, key=lambda b: (-b.size, b.first))
     first, last, start, stop = np.zeros((4, len(ordered)), np.int64)
     for number, buffer in enumerate(ordered):
         while_it_lives = (first[:number] <= buffer.last) & (last[:number] >= buffer.first)
