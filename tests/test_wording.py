@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hwopt.errors import BadInput
 from hwopt.guard.running import failed
 from hwopt.wording import said, shorten
 
@@ -42,4 +43,6 @@ def test_the_guard_hands_on_a_line_and_whether_it_is_one_of_memory() -> None:
     head = failed(RuntimeError("name " * 1_000 + "bad_alloc\n"))
     assert head["memory"] is True
     assert len(str(head["error"])) == 2_000
-    assert failed(RuntimeError()) == {"error": "RuntimeError", "type": "RuntimeError", "memory": False}
+    told = failed(RuntimeError())
+    assert told == {"error": "RuntimeError", "type": "RuntimeError", "memory": False, "ours": False}
+    assert failed(BadInput("gone"))["ours"] is True

@@ -91,8 +91,11 @@ def own_temporary_files() -> Iterator[None]:
 
 
 def temporary_folder(prefix: str = "hwopt.") -> TemporaryDirectory[str]:
-    """A folder for what nobody is to see. Raises OSError where none can be made."""
-    return TemporaryDirectory(prefix=prefix, dir=scratch_root())
+    """A folder for what nobody is to see. Raises OSError where none can be made.
+
+    What a worker that is being ended puts into it meanwhile goes with the folder around it.
+    """
+    return TemporaryDirectory(prefix=prefix, dir=scratch_root(), ignore_cleanup_errors=True)
 
 
 @contextmanager
